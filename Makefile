@@ -1,0 +1,35 @@
+# Everything here needs only make, Python 3.11 or newer with venv, and a package index:
+# tools/bootstrap makes .venv from uv.lock, once, and again when what it was made from changes.
+
+READY := .venv/.ready
+BIN := .venv/bin
+SUITES := $(wildcard tests/house tests/unit tests/services tests/globe)
+
+.DEFAULT_GOAL := help
+.PHONY: help up test check bench docs
+
+help: ## Say what can be made
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
+
+up: $(READY) ## Run Viral Engine in two regions on this machine (ARGS="--regions iad,lhr,nrt")
+	@exec $(BIN)/viral up $(ARGS)
+
+test: $(READY) ## Run every test, the quick ones first (ARGS="-k replay")
+	@exec $(BIN)/pytest $(SUITES) $(ARGS)
+
+check: $(READY) ## Lint, format, types, imports and the rules of the house
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@exec $(BIN)/pytest --quiet --durations=0 tests/house
+
+bench: $(READY) ## Measure it beside what it replaces, and print the table
+	@exec $(BIN)/python bench/run.py $(ARGS)
+
+docs: $(READY) ## Write the pages that are made from code
+	@$(BIN)/python -m viral_engine.topology.reference docs/reference/viral.toml.md
+
+$(READY): pyproject.toml uv.lock tools/bootstrap
+	@tools/bootstrap
+	@touch $@

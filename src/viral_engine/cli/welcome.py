@@ -1,0 +1,62 @@
+"""What people see when the globe is ready: where it is and what to try next."""
+
+from __future__ import annotations
+
+from viral_engine.cli.output import console
+from viral_engine.cli.steps import JsonSteps, Steps
+from viral_engine.fly.model import Machine
+from viral_engine.globe.network.addresses import NetworkMode
+from viral_engine.globe.world import Globe
+
+
+def welcome(globe: Globe, machines: list[Machine], steps: Steps) -> None:
+    """Tell that everything is healthy, and the addresses."""
+    if isinstance(steps, JsonSteps):
+        steps.write({"event": "ready", "network": globe.spec.mode, "addresses": globe.addresses,
+                     "machines": [_row(machine) for machine in machines]})  # fmt: skip
+        return
+    screen = console()
+    spec, addresses = globe.spec, globe.addresses
+    screen.print()
+    screen.print(f"[bold green]Ready:[/] {len(machines)} machines, every one healthy.")
+    screen.print(f"Network: [bold]{spec.mode}[/] ({spec.why_mode})"
+                 + (f", round trips × {spec.rtt_factor:g}" if spec.mode is NetworkMode.WAN else
+                    ": the regions share this machine's loopback, without delays or cuts"))  # fmt: skip
+    for region in spec.regions:
+        here = [m for m in machines if m.region == region]
+        roles = ", ".join(_counted(here))
+        screen.print(f"  [bold]{region}[/]  {roles}")
+    screen.print()
+    screen.print(f"  anycast    {addresses['anycast']}   (nearest to {spec.near})")
+    for region, url in addresses["edges"].items():
+        screen.print(f"  edge {region}   {url}")
+    screen.print(f"  API        {addresses['api']}")
+    screen.print()
+    screen.print("Try, in another terminal:")
+    far = next((r for r in spec.edges if r != spec.near), spec.near)
+    for line in _tries(far, addresses["anycast"], flat=spec.mode is NetworkMode.FLAT,
+                       edge=addresses["edges"][far]):  # fmt: skip
+        screen.print(f"  {line}", markup=False)
+    screen.print("Stop it with Ctrl-C, or: viral down. The data stays.")
+
+
+def _tries(far: str, anycast: str, *, flat: bool, edge: str) -> list[str]:
+    task = "-H content-type:application/json -d '{\"description\":\"hello\"}'"
+    if flat:
+        return [f"curl -i {edge}/api/tasks {task}", f"curl -i {edge}/api/tasks", "viral status"]
+    return [
+        f"viral exec {far} -- curl -s -i {anycast}/api/tasks {task}",
+        f"viral exec {far} -- curl -s -i {anycast}/api/tasks",
+        f"viral fault blackout {far}    then: viral status, viral fault clear",
+        "viral status",
+    ]
+
+
+def _counted(machines: list[Machine]) -> list[str]:
+    roles = [machine.role for machine in machines]
+    return [f"{roles.count(r)} {r}" if roles.count(r) > 1 else r for r in dict.fromkeys(roles)]
+
+
+def _row(machine: Machine) -> dict[str, object]:
+    return {"id": machine.id, "name": machine.name, "region": machine.region,
+            "role": machine.role, "health": "passing" if machine.healthy else "critical"}  # fmt: skip

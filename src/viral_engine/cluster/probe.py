@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from importlib.resources import files
+from types import TracebackType
+from typing import Self
+
+import psycopg
+from psycopg.rows import dict_row
+
+from viral_engine.clock import Clock
+from viral_engine.cluster.addresses import LINK_OPTIONS
+from viral_engine.cluster.view import Answer, Observation
+from viral_engine.lsn import Lsn
+
+__all__ = ["NodeProbe"]
+
+PROBE_LIMIT_S = 2.0
+
+
+class NodeProbe:
+    """Keeps one connection of its own to a region's node and asks what it is.
+
+    Its connection is never one that requests use: a pool that is busy must not look like a node
+    that is gone.
+    """
+
+    def __init__(self, region: str, url: str, *, machine: str) -> None:
+        self.region = region
+        self._url = url
+        self._name = f"viral-watch {machine}"
+        self._question = files(__package__).joinpath("position.sql").read_bytes()
+        self._connection: psycopg.AsyncConnection[dict[str, object]] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._drop()
+
+    async def ask(self, clock: Clock) -> Observation:
+        """Ask once, connecting first where needed; an answer takes at most 2 s.
+
+        Never raises for a node that is absent, refuses or is silent: that is its observation.
+        The time of an observation is that of the question, so that it is never younger than true.
+        """
+        asked_at = clock.monotonic()
+        try:
+            async with asyncio.timeout(PROBE_LIMIT_S):
+                answer = await self._ask()
+        except TimeoutError:
+            await self._drop()
+            return Observation(self.region, asked_at, None, f"no answer in {PROBE_LIMIT_S:g} s")
+        except (psycopg.Error, OSError) as error:
+            await self._drop()
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+            return Observation(self.region, asked_at, None, reason)
+        return Observation(self.region, asked_at, answer)
+
+    async def _ask(self) -> Answer:
+        if self._connection is None:
+            self._connection = await psycopg.AsyncConnection.connect(
+                self._url,
+                autocommit=True,
+                row_factory=dict_row,
+                application_name=self._name,
+                **LINK_OPTIONS,
+            )
+        cursor = await self._connection.execute(self._question)
+        row = await cursor.fetchone()
+        if row is None or row["lsn"] is None:
+            message = "the node has no position yet"
+            raise psycopg.OperationalError(message)
+        lag = row["lag_seconds"]
+        return Answer(
+            in_recovery=bool(row["in_recovery"]),
+            timeline=int(str(row["timeline"])),
+            lsn=Lsn.parse(str(row["lsn"])),
+            lag_seconds=None if lag is None else float(str(lag)),
+        )
+
+    async def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(psycopg.Error, OSError):
+                await connection.close()

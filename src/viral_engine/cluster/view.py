@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from viral_engine.lsn import Lsn
+
+__all__ = ["Answer", "ClusterView", "NodeView", "Observation", "Role", "build_view"]
+
+
+class Role(StrEnum):
+    """What a database node said that it is."""
+
+    PRIMARY = "primary"
+    REPLICA = "replica"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one node said about itself.
+
+    ``lag_seconds`` is None for a replica that receives nothing: it cannot know how old it is.
+    """
+
+    in_recovery: bool
+    timeline: int
+    lsn: Lsn
+    lag_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """The last attempt to ask the node of ``region``, at ``observed_at`` on a monotonic clock.
+
+    ``answer`` is None where the node did not answer, and ``reason`` then says why.
+    """
+
+    region: str
+    observed_at: float
+    answer: Answer | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """One region's database node as this machine sees it; nothing old is shown as if it held."""
+
+    region: str
+    role: Role
+    timeline: int | None
+    lsn: Lsn | None
+    lag_seconds: float | None
+    reachable: bool
+    observed_at: float | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterView:
+    """Every region's node, by region, and where the primary is (None: nobody answers as one)."""
+
+    primary_region: str | None
+    nodes: tuple[NodeView, ...]
+
+    def node(self, region: str) -> NodeView | None:
+        """Return the node of ``region``, or None where that region has no database."""
+        return next((node for node in self.nodes if node.region == region), None)
+
+    @property
+    def primary(self) -> NodeView | None:
+        """The node that answers as the primary."""
+        return None if self.primary_region is None else self.node(self.primary_region)
+
+
+def build_view(
+    regions: Iterable[str], observations: Iterable[Observation], *, now: float, fresh_for: float
+) -> ClusterView:
+    """Return the view at ``now``; an observation older than ``fresh_for`` seconds counts as none.
+
+    Where two nodes answer as primary, the one with the higher timeline was promoted later and is
+    the primary; the other is shown as unreachable with that reason, since it serves a lost branch.
+    On equal timelines neither can be trusted, and no primary is named.
+    """
+    by_region = {observation.region: observation for observation in observations}
+    nodes = tuple(
+        _node(region, by_region.get(region), now=now, fresh_for=fresh_for)
+        for region in sorted(set(regions))
+    )
+    claimants = [node for node in nodes if node.role is Role.PRIMARY]
+    newest = max((node.timeline or 0 for node in claimants), default=0)
+    winners = [node.region for node in claimants if node.timeline == newest]
+    primary = winners[0] if len(winners) == 1 else None
+    return ClusterView(
+        primary_region=primary,
+        nodes=tuple(
+            _outvoted(node) if node.role is Role.PRIMARY and node.region != primary else node
+            for node in nodes
+        ),
+    )
+
+
+def _node(
+    region: str, observation: Observation | None, *, now: float, fresh_for: float
+) -> NodeView:
+    if observation is None:
+        return _silent(region, None, "not asked yet")
+    if observation.answer is None:
+        return _silent(region, observation.observed_at, observation.reason)
+    if now - observation.observed_at > fresh_for:
+        return _silent(region, observation.observed_at, "last answer is too old")
+    answer = observation.answer
+    return NodeView(
+        region=region,
+        role=Role.REPLICA if answer.in_recovery else Role.PRIMARY,
+        timeline=answer.timeline,
+        lsn=answer.lsn,
+        lag_seconds=answer.lag_seconds,
+        reachable=True,
+        observed_at=observation.observed_at,
+    )
+
+
+def _silent(region: str, observed_at: float | None, reason: str) -> NodeView:
+    return NodeView(
+        region=region,
+        role=Role.UNKNOWN,
+        timeline=None,
+        lsn=None,
+        lag_seconds=None,
+        reachable=False,
+        observed_at=observed_at,
+        reason=reason,
+    )
+
+
+def _outvoted(node: NodeView) -> NodeView:
+    return _silent(node.region, node.observed_at, "another node claims to be the primary")

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from types import TracebackType
+from typing import Self
+
+import psycopg
+from psycopg_pool import PoolTimeout
+
+from viral_engine.cluster import ClusterView, DatabaseAddresses
+from viral_engine.data.decide import Need, Route, RouteKind, decide
+from viral_engine.data.pools import Connection, LazyPool
+from viral_engine.data.request import current_route
+from viral_engine.errors import (
+    DatabaseError,
+    NoPrimaryError,
+    ReplicaUnavailableError,
+    UnknownOutcomeError,
+)
+
+__all__ = ["Databases"]
+
+POOL_SIZE = 10
+
+
+class Databases:
+    """Lends connections for reading near and writing at the primary.
+
+    No connection is made before the first loan, so a machine starts without any database. The
+    pools belong to this object and are closed when it is left.
+    """
+
+    def __init__(
+        self,
+        addresses: DatabaseAddresses,
+        *,
+        here: str,
+        machine: str,
+        view: Callable[[], ClusterView],
+        pool_size: int = POOL_SIZE,
+    ) -> None:
+        self._here = here
+        self._view = view
+        self._near = _pool(addresses.nodes.get(here), f"viral-near {machine}", pool_size)
+        self._far = _pool(addresses.primary, f"viral-far {machine}", pool_size)
+        self._primary = _pool(
+            addresses.primary, f"viral-write {machine}", pool_size, read_only=False
+        )
+        self._open = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        for pool in (self._near, self._far, self._primary):
+            if pool:
+                await self._open.enter_async_context(pool)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._open.aclose()
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Connection]:
+        """Lend a read-only connection to this region's node, or to the primary where that is gone.
+
+        Every statement is a read-only transaction of its own; open one with ``transaction()`` where
+        several must see the same moment. Raises ReplicaUnavailableError when nobody can be read.
+        """
+        bound = current_route()
+        route = bound.route if bound else self._near_route()
+        async with AsyncExitStack() as loan:
+            connection: Connection | None = None
+            if route.kind is RouteKind.LOCAL and self._near:
+                connection = await self._near_loan(loan, self._near)
+                if connection is None:
+                    # The node went away after the decision: decide again, and say so.
+                    route = self._near_route()
+                    if bound:
+                        bound.route = route
+            if connection is None:
+                connection = await self._far_loan(loan, route)
+            try:
+                yield connection
+            except psycopg.OperationalError as error:
+                raise ReplicaUnavailableError(_first_line(error)) from error
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[Connection]:
+        """Lend a connection to the primary in a transaction, committed when the block ends well.
+
+        Raises NoPrimaryError when nobody takes writes, which leaves nothing behind, and
+        UnknownOutcomeError when the connection broke while the commit was on its way.
+        """
+        if not self._primary:
+            raise NoPrimaryError("DATABASE_URL is not set, so there is nowhere to write.")
+        committing = False
+        try:
+            async with self._primary.connection() as connection, connection.transaction():
+                yield connection
+                committing = True
+        except (psycopg.errors.ReadOnlySqlTransaction, PoolTimeout) as error:
+            raise NoPrimaryError(_first_line(error)) from error
+        except psycopg.OperationalError as error:
+            if not _connection_is_gone(error):
+                raise
+            if committing:
+                raise UnknownOutcomeError from error
+            raise NoPrimaryError(_first_line(error)) from error
+
+    def _near_route(self) -> Route:
+        return decide(Need.NEAR, here=self._here, view=self._view())
+
+    async def _near_loan(self, loan: AsyncExitStack, pool: LazyPool) -> Connection | None:
+        try:
+            return await loan.enter_async_context(pool.connection())
+        except PoolTimeout as error:
+            node = self._view().node(self._here)
+            if node is not None and node.reachable:
+                # The node is there and all its connections are out: the primary must not inherit
+                # the load of a region that has too much of it.
+                raise ReplicaUnavailableError(
+                    "Every connection to this region's database is in use."
+                ) from error
+            return None
+
+    async def _far_loan(self, loan: AsyncExitStack, route: Route) -> Connection:
+        if route.kind is RouteKind.DEGRADED or not self._far:
+            raise ReplicaUnavailableError("No database that could be read answers at the moment.")
+        try:
+            return await loan.enter_async_context(self._far.connection())
+        except PoolTimeout as error:
+            raise ReplicaUnavailableError(
+                "Neither this region's database nor the primary can be reached."
+            ) from error
+
+
+def _pool(url: str | None, name: str, size: int, *, read_only: bool = True) -> LazyPool | None:
+    return None if url is None else LazyPool(url, name=name, read_only=read_only, size=size)
+
+
+def _connection_is_gone(error: psycopg.Error) -> bool:
+    # Without a state the socket broke; 08 is a connection exception, 57P a server going down.
+    return error.sqlstate is None or error.sqlstate.startswith(("08", "57P"))
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else DatabaseError.__doc__ or ""

@@ -1,0 +1,167 @@
+"""Every error of the product, one tree.
+
+The docstring of a class is its default message; ``suggestion`` is what a person can do next.
+
+ViralError
+├── MisuseError                 the caller's mistake: exit code 2
+│   ├── TopologyError           a viral.toml with faults, all of them listed
+│   └── UnknownRegionError      a region code that is not one
+├── WaitTimeoutError            a bounded wait ran out; it names what it waited for
+├── UnsupportedError            this machine cannot do what was asked
+│   ├── NetworkUnavailableError wan mode cannot be had here
+│   └── BinaryMissingError      an engine is not installed
+├── PlatformError               the Machines API said no
+│   ├── NotFoundError
+│   ├── ConflictError
+│   └── DeadlineError           a wait on the platform ran out
+├── GlobeError                  the globe on this laptop could not do it
+│   ├── PortTakenError
+│   ├── DataFolderError         of another version or another deployment
+│   ├── NoSpaceError
+│   ├── AlreadyRunningError
+│   ├── NotRunningError
+│   └── MachineFailedError      a machine did not come up, or loops in a crash
+└── DatabaseError               reading or writing across regions
+    ├── NoPrimaryError          nobody acknowledges writes at the moment
+    ├── ReplicaUnavailableError
+    └── UnknownOutcomeError     a commit was sent and its answer never came
+"""
+
+from __future__ import annotations
+
+import inspect
+
+
+class ViralError(Exception):
+    """Viral Engine could not do what was asked."""
+
+    exit_code = 1
+    suggestion = ""
+
+    def __init__(self, message: str | None = None, *, suggestion: str | None = None) -> None:
+        self.message = message or inspect.cleandoc(type(self).__doc__ or "").splitlines()[0]
+        if suggestion is not None:
+            self.suggestion = suggestion
+        super().__init__(self.message)
+
+
+class MisuseError(ViralError):
+    """The command or its input is not valid."""
+
+    exit_code = 2
+
+
+class TopologyError(MisuseError):
+    """The deployment file has faults."""
+
+    def __init__(self, source: str, faults: tuple[str, ...]) -> None:
+        self.source = source
+        self.faults = faults
+        noun = "fault" if len(faults) == 1 else "faults"
+        lines = "".join(f"\n  - {fault}" for fault in faults)
+        super().__init__(
+            f"{source} has {len(faults)} {noun}:{lines}",
+            suggestion="Every key is explained in docs/reference/viral.toml.md.",
+        )
+
+
+class UnknownRegionError(MisuseError):
+    """There is no such region."""
+
+
+class WaitTimeoutError(ViralError):
+    """What was waited for did not happen in time."""
+
+
+class UnsupportedError(ViralError):
+    """This machine cannot do what was asked."""
+
+
+class NetworkUnavailableError(UnsupportedError):
+    """The wan network needs the right to make network namespaces, and it cannot be had here."""
+
+    suggestion = "Use --network flat: the same processes on loopback, without delays."
+
+
+class BinaryMissingError(UnsupportedError):
+    """An engine that the globe needs is not installed."""
+
+    suggestion = "Install the engines with: pip install 'viral-engine[globe]'"
+
+
+class PlatformError(ViralError):
+    """The platform refused the request."""
+
+    def __init__(
+        self, message: str | None = None, *, status: int = 0, suggestion: str | None = None
+    ) -> None:
+        self.status = status
+        super().__init__(message, suggestion=suggestion)
+
+
+class NotFoundError(PlatformError):
+    """The platform knows nothing by that name."""
+
+
+class ConflictError(PlatformError):
+    """The platform refused because of what is there already."""
+
+
+class DeadlineError(PlatformError):
+    """The platform did not reach the wanted state in time."""
+
+
+class GlobeError(ViralError):
+    """The globe could not do it."""
+
+
+class PortTakenError(GlobeError):
+    """A port that was asked for is in use."""
+
+
+class DataFolderError(GlobeError):
+    """The data folder belongs to something else."""
+
+
+class NoSpaceError(GlobeError):
+    """There is not enough space left for the data of the globe."""
+
+
+class AlreadyRunningError(GlobeError):
+    """A globe already runs from this data folder."""
+
+    suggestion = "See it with: viral status. Stop it with: viral down."
+
+
+class NotRunningError(GlobeError):
+    """No globe runs from this data folder."""
+
+    suggestion = "Start one with: viral up."
+
+
+class MachineFailedError(GlobeError):
+    """A machine did not come up."""
+
+    def __init__(
+        self, message: str | None = None, *, suggestion: str | None = None, machine: str = ""
+    ) -> None:
+        self.machine = machine
+        super().__init__(message, suggestion=suggestion)
+
+
+class DatabaseError(ViralError):
+    """The database could not serve the request."""
+
+
+class NoPrimaryError(DatabaseError):
+    """No primary acknowledges writes at the moment."""
+
+
+class ReplicaUnavailableError(DatabaseError):
+    """The replica of this region cannot serve reads at the moment."""
+
+
+class UnknownOutcomeError(DatabaseError):
+    """The write may have happened: the connection broke while its commit was on the way."""
+
+    suggestion = "Look whether the write is there before repeating it."

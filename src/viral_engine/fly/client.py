@@ -1,0 +1,216 @@
+"""The client of the Machines API: one method a call, errors of the wire as errors of ours."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from viral_engine.errors import ConflictError, DeadlineError, NotFoundError, PlatformError
+from viral_engine.fly.model import (
+    App,
+    Event,
+    ExecResult,
+    Machine,
+    MachineConfig,
+    MachineState,
+    Volume,
+)
+
+LONGEST_WAIT = timedelta(seconds=60)
+"""The platform's own limit for one wait; longer ones are made of several."""
+
+_ANSWER_TIMEOUT = 30.0
+_ERRORS: dict[int, type[PlatformError]] = {404: NotFoundError, 408: DeadlineError,
+                                           409: ConflictError, 412: ConflictError}  # fmt: skip
+
+
+class FlyClient:
+    """Speaks to the platform at ``base_url`` (with or without ``/v1``); close it after use."""
+
+    def __init__(self, base_url: str, token: str) -> None:
+        root = base_url.rstrip("/").removesuffix("/v1")
+        self.http = httpx.AsyncClient(
+            base_url=f"{root}/v1",
+            headers={"authorization": f"Bearer {token}"},
+            timeout=_ANSWER_TIMEOUT,
+            trust_env=False,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.http.aclose()
+
+    async def request(
+        self, method: str, path: str, *, timeout: float = _ANSWER_TIMEOUT, **more: Any
+    ) -> Any:
+        """Send one request; raises PlatformError or its kind with what the platform said."""
+        try:
+            answer = await self.http.request(method, path, timeout=timeout, **more)
+        except httpx.HTTPError as exc:
+            raise PlatformError(
+                f"The platform at {self.http.base_url} did not answer: {exc or type(exc).__name__}",
+                suggestion="Is it running? See: viral status.",
+            ) from exc
+        if answer.is_success:
+            return answer.json() if answer.content else None
+        raise _ERRORS.get(answer.status_code, PlatformError)(
+            _said(answer), status=answer.status_code
+        )
+
+    # apps
+
+    async def create_app(self, name: str, *, org: str = "personal") -> None:
+        """Make an app; raises PlatformError with status 422 when the name is taken."""
+        await self.request("POST", "/apps", json={"app_name": name, "org_slug": org})
+
+    async def get_app(self, name: str) -> App:
+        """Look an app up; raises NotFoundError."""
+        return App.model_validate(await self.request("GET", f"/apps/{name}"))
+
+    async def list_apps(self, *, org: str = "personal") -> list[App]:
+        """All apps of an organization."""
+        found = await self.request("GET", "/apps", params={"org_slug": org})
+        return [App.model_validate(item) for item in found["apps"]]
+
+    # machines
+
+    async def list_machines(self, app: str, *, region: str | None = None) -> list[Machine]:
+        """All machines of an app that are not destroyed."""
+        params = {"region": region} if region else {}
+        found = await self.request("GET", f"/apps/{app}/machines", params=params)
+        return [Machine.model_validate(item) for item in found]
+
+    async def get_machine(self, app: str, machine: str) -> Machine:
+        """One machine; raises NotFoundError."""
+        return Machine.model_validate(await self.request("GET", f"/apps/{app}/machines/{machine}"))
+
+    async def create_machine(
+        self, app: str, *, name: str, region: str, config: MachineConfig, launch: bool = True
+    ) -> Machine:
+        """Make a machine and, unless ``launch`` is off, start it; returns before it runs."""
+        body = {"name": name, "region": region, "config": config.to_wire()}
+        if not launch:
+            body["skip_launch"] = True
+        return Machine.model_validate(
+            await self.request("POST", f"/apps/{app}/machines", json=body)
+        )
+
+    async def update_machine(
+        self, app: str, machine: str, config: MachineConfig, *, launch: bool = True
+    ) -> Machine:
+        """Replace the whole configuration; a machine that ran is restarted with it."""
+        body = {"config": config.to_wire(), "skip_launch": not launch}
+        return Machine.model_validate(
+            await self.request("POST", f"/apps/{app}/machines/{machine}", json=body)
+        )
+
+    async def start_machine(self, app: str, machine: str) -> None:
+        """Start a machine that does not run; returns before it runs."""
+        await self.request("POST", f"/apps/{app}/machines/{machine}/start")
+
+    async def stop_machine(
+        self, app: str, machine: str, *, signal: str | None = None, timeout: str | None = None
+    ) -> None:
+        """Ask a machine to stop; returns before it has."""
+        body = {k: v for k, v in (("signal", signal), ("timeout", timeout)) if v is not None}
+        await self.request("POST", f"/apps/{app}/machines/{machine}/stop", json=body)
+
+    async def restart_machine(self, app: str, machine: str) -> None:
+        """Stop a machine and start it again."""
+        await self.request("POST", f"/apps/{app}/machines/{machine}/restart", timeout=330)
+
+    async def signal_machine(self, app: str, machine: str, signal: str) -> None:
+        """Send a signal to the machine's command."""
+        path = f"/apps/{app}/machines/{machine}/signal"
+        await self.request("POST", path, json={"signal": signal})
+
+    async def cordon_machine(self, app: str, machine: str) -> None:
+        """Take a machine out of the edges' reach; it runs on."""
+        await self.request("POST", f"/apps/{app}/machines/{machine}/cordon")
+
+    async def uncordon_machine(self, app: str, machine: str) -> None:
+        """Let the edges reach a machine again."""
+        await self.request("POST", f"/apps/{app}/machines/{machine}/uncordon")
+
+    async def delete_machine(self, app: str, machine: str, *, force: bool = False) -> None:
+        """Destroy a machine; one that runs only with ``force``."""
+        params = {"force": "true"} if force else {}
+        await self.request("DELETE", f"/apps/{app}/machines/{machine}", params=params)
+
+    async def events(self, app: str, machine: str, *, limit: int = 20) -> list[Event]:
+        """The newest events of a machine first, at most 50."""
+        path = f"/apps/{app}/machines/{machine}/events"
+        found = await self.request("GET", path, params={"limit": limit})
+        return [Event.model_validate(item) for item in found]
+
+    async def exec(
+        self, app: str, machine: str, command: list[str], *, timeout: timedelta
+    ) -> ExecResult:
+        """Run a command inside a machine and wait for it, at most ``timeout``."""
+        seconds = timeout.total_seconds()
+        answer = await self.request(
+            "POST",
+            f"/apps/{app}/machines/{machine}/exec",
+            json={"command": command, "timeout": seconds},
+            timeout=seconds + 10,
+        )
+        return ExecResult.model_validate(answer)
+
+    async def wait_for(
+        self, app: str, machine: str, state: MachineState, *, timeout: timedelta
+    ) -> None:
+        """Wait until a machine is in a state; raises DeadlineError when it is not in time."""
+        left = timeout
+        while True:
+            step = min(left, LONGEST_WAIT)
+            try:
+                await self.request(
+                    "GET",
+                    f"/apps/{app}/machines/{machine}/wait",
+                    params={"state": state.value, "timeout": max(1, int(step.total_seconds()))},
+                    timeout=step.total_seconds() + 10,
+                )
+            except DeadlineError:
+                left -= step
+                if left <= timedelta(0):
+                    raise
+            else:
+                return
+
+    # volumes and regions
+
+    async def list_volumes(self, app: str) -> list[Volume]:
+        """All volumes of an app."""
+        found = await self.request("GET", f"/apps/{app}/volumes")
+        return [Volume.model_validate(item) for item in found]
+
+    async def create_volume(self, app: str, *, name: str, region: str, size_gb: int) -> Volume:
+        """Make an empty volume in a region."""
+        body = {"name": name, "region": region, "size_gb": size_gb, "encrypted": True}
+        return Volume.model_validate(await self.request("POST", f"/apps/{app}/volumes", json=body))
+
+    async def delete_volume(self, app: str, volume: str) -> None:
+        """Destroy a volume and what is on it."""
+        await self.request("DELETE", f"/apps/{app}/volumes/{volume}")
+
+    async def regions(self) -> list[dict[str, Any]]:
+        """The regions of the platform."""
+        found = await self.request("GET", "/platform/regions")
+        rows: list[dict[str, Any]] = found.get("Regions", found.get("regions", []))
+        return rows
+
+
+def _said(answer: httpx.Response) -> str:
+    try:
+        body = answer.json()
+    except ValueError:
+        body = {}
+    said = body.get("error") if isinstance(body, dict) else None
+    return str(said or f"The platform answered {answer.status_code} {answer.reason_phrase}.")

@@ -1,0 +1,75 @@
+"""How the API reads requests and words its refusals."""
+
+from __future__ import annotations
+
+import hmac
+import json
+from typing import Any
+
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from viral_engine.errors import MisuseError, PlatformError, ViralError
+
+
+async def body_of(request: Request) -> dict[str, Any]:
+    """The JSON object of a request, empty when there is none; raises PlatformError (400)."""
+    raw = await request.body()
+    if not raw:
+        return {}
+    try:
+        body = json.loads(raw)
+    except ValueError as exc:
+        raise PlatformError(f"the body is not JSON: {exc}", status=400) from exc
+    if not isinstance(body, dict):
+        raise PlatformError("the body must be a JSON object", status=400)
+    return body
+
+
+def ok() -> Response:
+    """The answer of calls that have nothing to tell."""
+    return JSONResponse({"ok": True})
+
+
+_STATUS_WORDS = {"Name has already been taken": "name_taken", "insufficient capacity": "insufficient_capacity"}
+
+
+async def refuse(_: Request, exc: Exception) -> Response:
+    """Word an error of ours as the platform does: ``{"error": ..., "status": ...}``."""
+    if isinstance(exc, ValidationError):
+        first = exc.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        return JSONResponse({"error": f"invalid {place}: {first['msg']}"}, status_code=400)
+    message = exc.message if isinstance(exc, ViralError) else str(exc)
+    status = (exc.status if isinstance(exc, PlatformError) else 0) or (
+        400 if isinstance(exc, MisuseError) else 500
+    )
+    body = {"error": message}
+    for words, name in _STATUS_WORDS.items():
+        if words in message:
+            body["status"] = name
+    return JSONResponse(body, status_code=status)
+
+
+class TokenRequired:
+    """Lets only requests through that carry the token, as ``Bearer`` or ``FlyV1``."""
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self._app = app
+        self._token = token.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not self._allowed(scope):
+            refusal = JSONResponse({"error": "unauthorized"}, status_code=401)
+            await refusal(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _allowed(self, scope: Scope) -> bool:
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                kind, _, token = value.partition(b" ")
+                return kind in (b"Bearer", b"FlyV1") and hmac.compare_digest(token, self._token)
+        return False

@@ -1,0 +1,53 @@
+"""The API's server: ready when entered."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+
+import uvicorn
+from pydantic import ValidationError
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import Route
+
+from viral_engine.errors import ViralError
+from viral_engine.globe.api.answers import TokenRequired, refuse
+
+GRACE = 2
+"""Seconds that open streams are waited for at the end."""
+
+
+def make_app(routes: Sequence[Route], token: str) -> Starlette:
+    """The API as an ASGI app that knows only callers with the token."""
+    return Starlette(
+        routes=list(routes),
+        middleware=[Middleware(TokenRequired, token=token)],
+        exception_handlers={ViralError: refuse, ValidationError: refuse, ValueError: refuse},
+    )
+
+
+@asynccontextmanager
+async def serving(app: Starlette, listener: socket.socket) -> AsyncIterator[None]:
+    """Serve ``app`` on a socket that listens already."""
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=GRACE
+    )
+    server = _Server(config)
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await task
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to its owner."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield

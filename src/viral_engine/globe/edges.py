@@ -1,0 +1,118 @@
+"""The edges of a globe: one Envoy a region, told of every change, and where anycast leads."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from viral_engine.fly.model import Check
+from viral_engine.globe import edge
+from viral_engine.globe.logbook import LogBook
+from viral_engine.globe.machines.checks import NamedCheck, attempt
+from viral_engine.globe.machines.process import Launch, MachineProcess
+from viral_engine.globe.network.addresses import AddressPlan, users
+from viral_engine.globe.platform import Platform
+from viral_engine.globe.traffic import HTTP_PORT, view_of
+
+SETTLE = 0.02
+"""Seconds that changes are gathered before the edges are told."""
+
+RESTART_DELAY = 0.5
+
+PROBE_INTERVAL, PROBE_TIMEOUT, PROBE_FAILURES = 0.5, 1.0, 2
+ANYCAST_MOVES_WITHIN = timedelta(seconds=PROBE_FAILURES * (PROBE_INTERVAL + PROBE_TIMEOUT))
+"""How long users of a lost edge are led to it still; a real network takes longer."""
+
+ALIVE_PATH = "/.viral/edge"
+"""What every edge answers by itself."""
+
+
+@dataclass(eq=False, slots=True)
+class Edges:
+    """Runs the edges of ``regions`` from ``run()``; ``route`` is told which of them are alive."""
+
+    platform: Platform
+    regions: tuple[str, ...]
+    folder: Path
+    logs: LogBook
+    isolate: bool
+    route: Callable[[frozenset[str]], Awaitable[None]]
+    alive: frozenset[str] = frozenset()
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _misses: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def plan(self) -> AddressPlan:
+        """The addresses of the globe."""
+        return self.platform.network.plan
+
+    async def run(self) -> None:
+        """Publish, run and probe every edge until cancelled."""
+        self._publish()
+        self.platform.on_change.append(self._changed.set)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._publish_changes())
+            for region in self.regions:
+                group.create_task(self._keep_running(region))
+                group.create_task(self._probe(region))
+
+    async def _publish_changes(self) -> None:
+        while True:
+            await self._changed.wait()
+            await asyncio.sleep(SETTLE)
+            self._changed.clear()
+            self._publish()
+
+    def _publish(self) -> None:
+        for region in self.regions:
+            view = view_of(
+                region, edges=self.regions, plan=self.plan, machines=self.platform.machines()
+            )
+            edge.publish(self.folder / region, edge.render(view, self.folder / region))
+
+    async def _keep_running(self, region: str) -> None:
+        while True:
+            process = await MachineProcess.start(self._launch(region))
+            try:
+                hearing = asyncio.create_task(process.lines(lambda line: self._hear(region, line)))
+                code = await process.wait()
+                hearing.cancel()
+            finally:
+                process.kill()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.shield(process.wait())
+            self._hear(region, f"the edge exited with {code} and is started again")
+            await asyncio.sleep(RESTART_DELAY)
+
+    def _launch(self, region: str) -> Launch:
+        folder = self.folder / region
+        return Launch(
+            argv=tuple(edge.command(folder)),
+            env={"PATH": os.defpath, "HOME": str(folder)},
+            cwd=folder,
+            namespace=self.platform.network.namespace(region),
+            isolate=self.isolate,
+        )
+
+    def _hear(self, region: str, line: str) -> None:
+        self.logs.write(region=region, machine=f"edge-{region}", role="edge", line=line)
+
+    async def _probe(self, region: str) -> None:
+        check = Check(type="http", path=ALIVE_PATH, timeout=timedelta(seconds=PROBE_TIMEOUT))
+        named = NamedCheck("edge", HTTP_PORT, check)
+        open_socket = self.platform.network.open_socket_in(users(region))
+        while True:
+            result = await attempt(named, self.plan.edge(region), open_socket)
+            answered = result.output.startswith("HTTP")
+            self._misses[region] = 0 if answered else self._misses.get(region, 0) + 1
+            dead = self._misses[region] >= PROBE_FAILURES
+            alive = self.alive - {region} if dead else self.alive | ({region} if answered else set())
+            if alive != self.alive:
+                self.alive = frozenset(alive)
+                await self.route(self.alive)
+            await asyncio.sleep(PROBE_INTERVAL)

@@ -1,0 +1,101 @@
+"""The faults in force: put, undone one by one or all together."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from viral_engine.errors import MisuseError, NotFoundError, UnsupportedError
+from viral_engine.globe.machines.process import MachineProcess
+from viral_engine.globe.machines.record import new_version
+from viral_engine.globe.network.addresses import NetworkMode
+from viral_engine.globe.network.links import FaultKind, NetworkFault
+from viral_engine.globe.platform import Platform
+
+MACHINE_KINDS = ("pause", "kill")
+
+
+@dataclass(slots=True)
+class Faults:
+    """Holds what is broken on purpose; ``apply`` puts the network's part in force."""
+
+    platform: Platform
+    mode: NetworkMode
+    apply: Callable[[tuple[NetworkFault, ...]], Awaitable[None]]
+    _network: dict[str, NetworkFault] = field(default_factory=dict)
+    _paused: dict[str, str] = field(default_factory=dict)
+
+    def in_force(self) -> list[dict[str, Any]]:
+        """Every fault that holds now."""
+        network = [{"id": key, **asdict(fault)} for key, fault in self._network.items()]
+        paused = [
+            {"id": key, "kind": "pause", "machine": machine}
+            for key, machine in self._paused.items()
+        ]
+        return [*network, *paused]
+
+    async def add(self, body: dict[str, Any]) -> str:
+        """Put a fault in force and return its id; raises MisuseError for one that makes no sense."""
+        kind = str(body.get("kind") or "")
+        if kind in MACHINE_KINDS:
+            return self._add_machine_fault(kind, str(body.get("machine") or ""))
+        if kind not in list(FaultKind):
+            allowed = ", ".join([*FaultKind, *MACHINE_KINDS])
+            raise MisuseError(f"There is no fault {kind!r}.", suggestion=f"There are: {allowed}.")
+        if self.mode is NetworkMode.FLAT:
+            raise UnsupportedError(
+                f"The fault {kind} needs the wan network, and this globe is flat.",
+                suggestion="Start it with: viral up --network wan.",
+            )
+        regions = tuple(str(region) for region in body.get("regions") or ())
+        fault = NetworkFault(FaultKind(kind), regions, float(body.get("amount") or 0))
+        fault.check(self.platform.network.plan.regions)
+        key = new_version()
+        self._network[key] = fault
+        await self.apply(tuple(self._network.values()))
+        return key
+
+    async def clear(self, key: str) -> None:
+        """Undo one fault; raises NotFoundError when there is none by that id."""
+        if key in self._network:
+            del self._network[key]
+            await self.apply(tuple(self._network.values()))
+        elif key in self._paused:
+            self._resume(self._paused.pop(key))
+        else:
+            raise NotFoundError(f"no fault {key} is in force", status=404)
+
+    async def clear_all(self) -> int:
+        """Undo every fault and return how many there were."""
+        count = len(self._network) + len(self._paused)
+        self._network.clear()
+        await self.apply(())
+        for machine in self._paused.values():
+            self._resume(machine)
+        self._paused.clear()
+        return count
+
+    def _add_machine_fault(self, kind: str, machine: str) -> str:
+        process = self._process(machine)
+        if process is None:
+            raise MisuseError(f"No machine {machine or '(none given)'} is running.",
+                              suggestion="See them with: viral machines.")  # fmt: skip
+        key = new_version()
+        if kind == "kill":
+            process.kill()
+        else:
+            process.pause()
+            self._paused[key] = machine
+        return key
+
+    def _resume(self, machine: str) -> None:
+        process = self._process(machine)
+        if process is not None:
+            process.resume()
+            process.signal(signal.SIGCONT)
+
+    def _process(self, machine: str) -> MachineProcess | None:
+        runner = self.platform.runners.get(machine)
+        return runner.process if runner else None

@@ -1,0 +1,233 @@
+"""One task owns one machine: it alone starts, stops, updates and restarts it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Protocol
+
+from viral_engine.errors import PlatformError
+from viral_engine.fly.model import MachineConfig, MachineState
+from viral_engine.globe.machines.checks import (
+    WARNING,
+    CheckResult,
+    OpenSocket,
+    checks_of,
+    watch,
+)
+from viral_engine.globe.machines.process import Launch, MachineProcess
+from viral_engine.globe.machines.record import MachineRecord, new_version, timestamp
+from viral_engine.globe.machines.restart import Again, Stay, after_exit
+
+
+class Host(Protocol):
+    """What a runner needs of the platform around it."""
+
+    def launch_of(self, record: MachineRecord) -> Launch:
+        """How to start the machine now."""
+
+    def open_socket_in(self, region: str) -> OpenSocket:
+        """Sockets of the machine's region, for its checks."""
+
+    def hear(self, record: MachineRecord, line: str) -> None:
+        """A line of the machine's output."""
+
+    def changed(self) -> None:
+        """Something of a machine is different now."""
+
+
+@dataclass(eq=False, slots=True)
+class MachineRunner:
+    """Runs one machine from ``run()``; the other methods put an order into its queue."""
+
+    record: MachineRecord
+    host: Host
+    _orders: asyncio.Queue[tuple[str, object, asyncio.Future[None] | None]] = field(
+        default_factory=asyncio.Queue
+    )
+    _process: MachineProcess | None = None
+    _checks: set[asyncio.Task[None]] = field(default_factory=set)
+    _listeners: set[asyncio.Task[None]] = field(default_factory=set)
+    _restarts: list[float] = field(default_factory=list)
+
+    async def run(self) -> None:
+        """Obey orders until the machine is destroyed; a cancelled runner kills its machine."""
+        try:
+            while self.record.state is not MachineState.DESTROYED:
+                kind, what, done = await self._orders.get()
+                try:
+                    await self._obey(kind, what)
+                except PlatformError as exc:
+                    if done and not done.done():
+                        done.set_exception(exc)
+                finally:
+                    if done and not done.done():
+                        done.set_result(None)
+                self.host.changed()
+        finally:
+            await self._end_now()
+
+    async def order(self, kind: str, what: object = None) -> None:
+        """Have something done by the owner and wait until it was; raises what it raised."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._orders.put_nowait((kind, what, done))
+        await done
+
+    def order_soon(self, kind: str, what: object = None) -> None:
+        """Have something done by the owner without waiting for it."""
+        self._orders.put_nowait((kind, what, None))
+
+    @property
+    def process(self) -> MachineProcess | None:
+        """The running process group, for exec and faults."""
+        return self._process
+
+    async def _obey(self, kind: str, what: object) -> None:
+        match kind, what:
+            case "start", str(source):
+                await self._start(source)
+            case "stop", (str(name), timedelta() as patience):
+                await self._stop(signal.Signals[name], patience)
+            case "update", (MachineConfig() as config, bool(launch)):
+                await self._update(config, launch=launch)
+            case "restart", _:
+                config = self.record.config
+                await self._stop(
+                    signal.Signals[config.stop_config.signal], config.stop_config.timeout
+                )
+                await self._start("user")
+            case "destroy", _:
+                await self._destroy()
+            case "exited", (MachineProcess() as process, int(code)) if process is self._process:
+                self._exited(code)
+            case "again", str(version):
+                waiting = self.record.state is MachineState.STARTING and self._process is None
+                if waiting and version == self.record.instance_id:
+                    await self._start("flyd")
+
+    async def _start(self, source: str) -> None:
+        if self._process is not None:
+            return
+        record = self.record
+        record.state = MachineState.STARTING
+        record.note("start", "starting", source=source)
+        record.checks = {
+            named.name: _check_row(named.name, CheckResult(WARNING, "not attempted yet"))
+            for named in checks_of(record.config)
+        }
+        self.host.changed()
+        self._process = await MachineProcess.start(self.host.launch_of(record))
+        record.state = MachineState.STARTED
+        record.note("start", "started", source="flyd")
+        self._spawn(self._watch_process(self._process), self._listeners)
+        open_socket = self.host.open_socket_in(record.region)
+        for named in checks_of(record.config):
+            self._spawn(watch(named, record.private_ip, open_socket, self._tell), self._checks)
+
+    async def _watch_process(self, process: MachineProcess) -> None:
+        reading = asyncio.create_task(process.lines(lambda line: self.host.hear(self.record, line)))
+        code = await process.wait()
+        self.order_soon("exited", (process, code))
+        # A child that was left behind may hold the pipe open: its last words are not waited for.
+        await asyncio.wait({reading}, timeout=1)
+        reading.cancel()
+
+    def _tell(self, name: str, result: CheckResult) -> None:
+        before = self.record.checks.get(name, {})
+        self.record.checks[name] = _check_row(name, result)
+        if before.get("status") != result.status:
+            self.host.changed()
+
+    def _exited(self, code: int) -> None:
+        record = self.record
+        self._gone()
+        record.note("exit", "stopped", source="flyd", exit_event=_exit_event(code, asked=False))
+        now = time.monotonic()
+        match after_exit(record.config.restart, code=code, now=now, restarts=self._restarts):
+            case Again(delay=delay):
+                self._restarts.append(now)
+                record.state = MachineState.STARTING
+                self.host.hear(record, f"exited with {code}; starts again in {delay.total_seconds():g} s")
+                asyncio.get_running_loop().call_later(
+                    delay.total_seconds(), self.order_soon, "again", record.instance_id
+                )
+            case Stay(reason=reason):
+                record.state = MachineState.STOPPED
+                self.host.hear(record, f"exited with {code} and stays stopped: {reason}")
+
+    async def _stop(self, number: signal.Signals, patience: timedelta) -> None:
+        record, process = self.record, self._process
+        if process is None:
+            if record.state is MachineState.STARTING:
+                record.state = MachineState.STOPPED
+            return
+        record.state = MachineState.STOPPING
+        record.note("stop", "stopping", source="user")
+        self.host.changed()
+        process.resume()
+        process.signal(number)
+        try:
+            async with asyncio.timeout(patience.total_seconds()):
+                code = await process.wait()
+        except TimeoutError:
+            process.kill()
+            code = await process.wait()
+        self._gone()
+        record.state = MachineState.STOPPED
+        record.note("exit", "stopped", source="flyd", exit_event=_exit_event(code, asked=True))
+
+    async def _update(self, config: MachineConfig, *, launch: bool) -> None:
+        ran = self._process is not None or self.record.state is MachineState.STARTING
+        if ran:
+            stop = self.record.config.stop_config
+            await self._stop(signal.Signals[stop.signal], stop.timeout)
+        self.record.config = config
+        self.record.instance_id = new_version()
+        self._restarts.clear()
+        self.record.note("update", self.record.state.value, source="user")
+        if launch:
+            await self._start("user")
+
+    async def _destroy(self) -> None:
+        self.record.state = MachineState.DESTROYING
+        await self._end_now()
+        self.record.state = MachineState.DESTROYED
+        self.record.note("destroy", "destroyed", source="user")
+
+    async def _end_now(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            await self._process.wait()
+        self._gone()
+
+    def _gone(self) -> None:
+        self._process = None
+        for task in self._checks:
+            task.cancel()
+        self.record.checks = {}
+
+    def _spawn(
+        self, work: Coroutine[object, object, None], among: set[asyncio.Task[None]]
+    ) -> None:
+        task = asyncio.create_task(work)
+        among.add(task)
+        task.add_done_callback(among.discard)
+        task.add_done_callback(self._report)
+
+    def _report(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (exc := task.exception()) is not None:
+            self.host.hear(self.record, f"the platform's own task failed: {exc!r}")
+
+
+def _check_row(name: str, result: CheckResult) -> dict[str, str]:
+    return {"name": name, "status": result.status, "output": result.output,
+            "updated_at": timestamp()}  # fmt: skip
+
+
+def _exit_event(code: int, *, asked: bool) -> dict[str, object]:
+    return {"exit_code": code, "guest_exit_code": code, "requested_stop": asked,
+            "oom_killed": False}  # fmt: skip

@@ -1,0 +1,4 @@
+"""The network between regions: addresses, links, faults, and the two ways to have it.
+
+This room knows packets and namespaces and nothing of machines or requests.
+"""

