@@ -27,16 +27,27 @@ class AppProcess:
     url: str
     log: Path
 
+    @property
+    def said(self) -> str:
+        return self.log.read_text()
+
     def stop(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
         return self.process.wait(timeout=20)
+
+
+def _started(environ: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
+    with log.open("wb") as output:
+        return subprocess.Popen([sys.executable, "-c", RUN], env=environ, stderr=output)
 
 
 def environ_of_machine(settings: Mapping[str, str]) -> dict[str, str]:
     """Return a machine's environment: an address of its own and what the test sets."""
     pick = random.SystemRandom().randint
     address = f"127.{pick(64, 254)}.{pick(0, 254)}.{pick(1, 254)}"
-    inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    inherited = {
+        name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH") if name in os.environ
+    }
     return {
         **inherited,
         "FLY_REGION": "lhr",
@@ -67,14 +78,13 @@ async def app_machine(
     """Run an app machine until the test is done, ready when its path answers."""
     environ = environ_of_machine(settings)
     url = f"http://{environ['FLY_PRIVATE_IP']}:{environ['PORT']}"
-    with log.open("wb") as output:
-        process = subprocess.Popen([sys.executable, "-c", RUN], env=environ, stderr=output)
+    process = _started(environ, log)
     machine = AppProcess(process, url, log)
     try:
         async with httpx.AsyncClient(base_url=url) as user:
 
             async def answers() -> bool | NotYet:
-                assert process.poll() is None, log.read_text()
+                assert process.poll() is None, machine.said
                 try:
                     return (await user.get(ready_path)).status_code == 200
                 except httpx.TransportError as error:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from viral_engine.web.asgi import App, Message
+from viral_engine.web.asgi import App, Message, Receive, Scope, Send
 
 
 @asynccontextmanager
@@ -22,7 +22,7 @@ async def living(app: App) -> AsyncIterator[None]:
 
     async with asyncio.TaskGroup() as group:
         scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
-        group.create_task(app(scope, to_app.get, from_app.put))
+        running = group.create_task(_run(app, scope, to_app.get, from_app.put))
         await to_app.put({"type": "lifespan.startup"})
         await expect("lifespan.startup.complete")
         try:
@@ -30,3 +30,8 @@ async def living(app: App) -> AsyncIterator[None]:
         finally:
             await to_app.put({"type": "lifespan.shutdown"})
             await expect("lifespan.shutdown.complete")
+            await running
+
+
+async def _run(app: App, scope: Scope, receive: Receive, send: Send) -> None:
+    await app(scope, receive, send)

@@ -50,16 +50,18 @@ def binaries() -> Path:
 
 def run(command: str, *arguments: str) -> None:
     """Run one of PostgreSQL's commands, without root's rights."""
-    who = {"user": UNPRIVILEGED, "group": UNPRIVILEGED} if os.geteuid() == 0 else {}
+    who = UNPRIVILEGED if os.geteuid() == 0 else None
     done = subprocess.run(
-        [binaries() / command, *arguments],
+        [str(binaries() / command), *arguments],
         check=False,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         timeout=60,
         cwd="/",
-        **who,
+        user=who,
+        group=who,
+        extra_groups=None if who is None else [],
     )
     assert done.returncode == 0, f"{command}: {done.stdout.decode()}"
 

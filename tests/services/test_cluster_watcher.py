@@ -36,7 +36,9 @@ async def test_a_replica_that_stops_is_unreachable_and_seen_again_when_it_is_bac
 ) -> None:
     events: list[Event] = []
     nodes = {"iad": postgres_pair.primary.url(), "lhr": postgres_pair.replica.url()}
-    async with ClusterWatcher(nodes, machine="m1", interval=OFTEN, listener=events.append) as watcher:
+    async with ClusterWatcher(
+        nodes, machine="m1", interval=OFTEN, listener=events.append
+    ) as watcher:
         await watcher.wait_for(_all_answer, timeout=SOON)
         postgres_pair.replica.stop("immediate")
         try:
@@ -54,6 +56,8 @@ async def test_a_replica_that_stops_is_unreachable_and_seen_again_when_it_is_bac
 async def test_regions_without_any_database_leave_the_view_without_a_primary() -> None:
     nodes = {"iad": "postgresql://nobody@127.0.0.1:1/none"}
     async with ClusterWatcher(nodes, machine="m1", interval=OFTEN) as watcher:
-        view = await watcher.wait_for(lambda seen: seen.nodes[0].observed_at is not None, timeout=SOON)
+        view = await watcher.wait_for(
+            lambda seen: seen.nodes[0].observed_at is not None, timeout=SOON
+        )
     assert view.primary_region is None
     assert "refused" in view.nodes[0].reason

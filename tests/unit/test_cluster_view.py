@@ -8,9 +8,7 @@ from viral_engine.lsn import Lsn
 
 
 def _saw(region: str, *, in_recovery: bool, timeline: int = 1, at: float = 10) -> Observation:
-    answer = Answer(
-        in_recovery=in_recovery, timeline=timeline, lsn=Lsn(7), lag_seconds=0.0
-    )
+    answer = Answer(in_recovery=in_recovery, timeline=timeline, lsn=Lsn(7), lag_seconds=0.0)
     return Observation(region, at, answer)
 
 
@@ -40,7 +38,10 @@ def test_an_old_answer_is_never_shown_as_if_it_held() -> None:
 
 def test_a_region_that_was_never_asked_is_unreachable() -> None:
     view = build_view(["lhr", "iad"], [], now=0, fresh_for=3)
-    assert [(node.region, node.reachable) for node in view.nodes] == [("iad", False), ("lhr", False)]
+    assert [(node.region, node.reachable) for node in view.nodes] == [
+        ("iad", False),
+        ("lhr", False),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
+import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -30,14 +31,20 @@ def logs(
 
     async def show(client: FlyClient) -> None:
         stream = GlobeExtension(client).logs(region=region, machine=machine, follow=follow)
-        async for entry in stream:
-            if as_json:
-                sys.stdout.write(json.dumps(entry) + "\n")
-            else:
-                where = f"{entry['region']} {entry['role']:<8} {entry['machine']}"
-                sys.stdout.write(f"{entry['at']} {where} | {entry['line']}\n")
-            if follow:
-                sys.stdout.flush()
+        async with contextlib.aclosing(stream):
+            async for entry in stream:
+                sys.stdout.write(json.dumps(entry) + "\n" if as_json else _shown(entry))
+                if follow:
+                    sys.stdout.flush()
 
-    with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError, BrokenPipeError):
+    try:
         with_client(home, show)
+    except BrokenPipeError:  # whoever read has had enough: nothing more can be written
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        pass
+
+
+def _shown(entry: dict[str, Any]) -> str:
+    where = f"{entry['region']} {entry['role']:<8} {entry['machine']}"
+    return f"{entry['at']} {where} | {entry['line']}\n"

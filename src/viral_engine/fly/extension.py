@@ -7,7 +7,7 @@ known here".
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -65,7 +65,7 @@ class GlobeExtension:
 
     async def logs(
         self, *, region: str | None = None, machine: str | None = None, follow: bool = False
-    ) -> AsyncIterator[dict[str, Any]]:
+    ) -> AsyncGenerator[dict[str, Any], None]:
         """All machines' lines in one stream, oldest first; goes on for ever with ``follow``."""
         params: dict[str, str] = {"follow": "true" if follow else "false"}
         params |= {k: v for k, v in (("region", region), ("machine", machine)) if v}

@@ -119,6 +119,9 @@ def rendered(
                 netloc(member.address, ETCD_CLIENT_PORT)
                 for member in etcd.nearest_first(machine.region)
             ],
+            # The members are fixed: take them in this order. Left to itself Patroni asks for the
+            # list and shuffles it, and every round could cost trips to another region.
+            "use_proxies": True,
         },
         "postgresql": _postgresql(machine, settings, postgres_folder),
         "tags": {"region": machine.region, "machine": machine.machine_id},

@@ -66,4 +66,6 @@ def __getattr__(name: str) -> App:
     if name != "app":
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    return globals().setdefault("app", create_app(os.environ))
+    built = create_app(os.environ)
+    globals()["app"] = built
+    return built

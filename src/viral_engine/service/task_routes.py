@@ -38,7 +38,7 @@ def task_routes(tasks: Tasks) -> APIRouter:
         page = await tasks.page(after=_cursor(after), limit=limit)
         return TaskPage(
             items=[TaskShape.model_validate(task) for task in page.items],
-            next=page.next and page.next.encode(),
+            next=None if page.next is None else page.next.encode(),
         )
 
     @router.get("/{task_id}", response_model=TaskShape, responses=NOT_FOUND)

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+
+from viral_engine.errors import DatabaseError, MisuseError, NoPrimaryError
+from viral_engine.nodes.etcd import EtcdGateway, EtcdStatus
+from viral_engine.nodes.machine import DatabaseSettings, EtcdCluster, EtcdMember, Machine
+from viral_engine.nodes.patroni import API_USER
+from viral_engine.nodes.profile import DYNAMIC_CONFIGURATION, differences
+from viral_engine.nodes.wire import UnreachableError, call
+
+__all__ = ["MemberView", "members_of", "move_etcd_leader", "status", "switch_over"]
+
+SWITCHOVER_LIMIT = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True)
+class MemberView:
+    """One database node as Patroni sees it; positions as PostgreSQL spells them, lag in bytes."""
+
+    region: str
+    name: str
+    role: str
+    state: str
+    synchronous: bool
+    timeline: int | None
+    position: str | None
+    received: str | None
+    replayed: str | None
+    lag_bytes: int | None
+
+
+def members_of(cluster: object) -> tuple[MemberView, ...]:
+    """Read Patroni's answer to ``GET /cluster``."""
+    listed = cluster.get("members") if isinstance(cluster, dict) else None
+    return tuple(_member(one) for one in listed or () if isinstance(one, dict))
+
+
+def _member(raw: Mapping[str, object]) -> MemberView:
+    tags = raw.get("tags")
+    role = str(raw.get("role"))
+    primary = role == "leader"
+    return MemberView(
+        region=str(tags.get("region")) if isinstance(tags, dict) else str(raw.get("name")),
+        name=str(raw.get("name")),
+        role="primary" if primary else "replica",
+        state=str(raw.get("state")),
+        synchronous=role in {"sync_standby", "quorum_standby"},
+        timeline=_whole(raw.get("timeline")),
+        position=_text(raw.get("lsn")) if primary else None,
+        received=None if primary else _text(raw.get("receive_lsn")),
+        replayed=None if primary else _text(raw.get("replay_lsn")),
+        lag_bytes=None if primary else _whole(raw.get("lag")),
+    )
+
+
+async def status(environ: Mapping[str, str]) -> dict[str, object]:
+    """Return what this machine's Patroni and etcd say, ready for JSON; what is silent is None.
+
+    ``settings`` lists each setting in force that is not as asked for: Patroni changes what it does
+    not like without refusing it.
+    """
+    machine, cluster = Machine.from_environ(environ), EtcdCluster.from_environ(environ)
+    nodes, asked, votes = await asyncio.gather(
+        _ask(f"{machine.patroni_url}/cluster"),
+        _ask(f"{machine.patroni_url}/config"),
+        asyncio.gather(*(_vote(cluster, member) for member in cluster.members)),
+    )
+    members = members_of(nodes)
+    leads = next((member.region for member, vote in votes if vote and vote.is_leader), None)
+    return {
+        "region": machine.region,
+        "machine": machine.machine_id,
+        "cluster": machine.cluster,
+        "primary": next((one.region for one in members if one.role == "primary"), None),
+        "members": None if nodes is None else [asdict(one) for one in members],
+        "paused": bool(nodes.get("pause")) if isinstance(nodes, dict) else None,
+        "settings": sorted(differences(DYNAMIC_CONFIGURATION, asked))
+        if isinstance(asked, dict)
+        else None,
+        "etcd": {
+            "leader": leads,
+            "members": [
+                {"region": member.region, "answers": vote is not None} | _voice(vote)
+                for member, vote in votes
+            ],
+        },
+    }
+
+
+async def switch_over(environ: Mapping[str, str], to: str) -> str:
+    """Make the database in region ``to`` the primary, and return the region that was it.
+
+    Planned: nothing acknowledged is lost, and writes wait for some seconds. Raises NoPrimaryError
+    where there is none to hand over, MisuseError for a region without a database or one that is
+    the primary already, and DatabaseError with Patroni's reason where it refuses.
+    """
+    machine, settings = Machine.from_environ(environ), DatabaseSettings.from_environ(environ)
+    members = members_of(await _ask(f"{machine.patroni_url}/cluster"))
+    primary = next((one for one in members if one.role == "primary"), None)
+    candidate = next((one for one in members if one.region == to), None)
+    if primary is None:
+        raise NoPrimaryError
+    if candidate is None:
+        known = ", ".join(sorted(one.region for one in members))
+        raise MisuseError(f"there is no database in {to}", suggestion=f"There is one in: {known}.")
+    if candidate is primary:
+        raise MisuseError(f"{to} is the primary already")
+    try:
+        reply = await call(
+            f"{machine.patroni_url}/switchover",
+            {"leader": primary.name, "candidate": candidate.name},
+            timeout=SWITCHOVER_LIMIT,
+            credentials=(API_USER, settings.superuser_password),
+        )
+    except UnreachableError as error:
+        raise DatabaseError(f"Patroni did not answer the switchover: {error}") from error
+    if reply.status != 200:
+        raise DatabaseError(f"Patroni refused the switchover to {to}: {reply.body}")
+    return primary.region
+
+
+async def move_etcd_leader(environ: Mapping[str, str], to: str) -> None:
+    """Make the etcd member in region ``to`` the leader; nothing happens where it is that already.
+
+    Raises MisuseError for a region without a member, and DatabaseError where etcd has no leader or
+    the move fails.
+    """
+    cluster = EtcdCluster.from_environ(environ)
+    target = cluster.member_of(to)
+    if target is None:
+        known = ", ".join(sorted(member.region for member in cluster.members))
+        raise MisuseError(f"etcd has no member in {to}", suggestion=f"It has one in: {known}.")
+    votes = dict(await asyncio.gather(*(_vote(cluster, member) for member in cluster.members)))
+    wanted = votes[target]
+    leader = next((member for member, vote in votes.items() if vote and vote.is_leader), None)
+    if wanted is None or leader is None:
+        raise DatabaseError(f"etcd has no leader, or its member in {to} does not answer")
+    if leader == target:
+        return
+    try:
+        await EtcdGateway(cluster.members).move_leader(leader, wanted.member)
+    except UnreachableError as error:
+        raise DatabaseError(f"etcd did not move its leader to {to}: {error}") from error
+
+
+async def _vote(
+    cluster: EtcdCluster, member: EtcdMember
+) -> tuple[EtcdMember, EtcdStatus | None]:
+    try:
+        return member, await EtcdGateway(cluster.members).status(member)
+    except UnreachableError:
+        return member, None
+
+
+async def _ask(url: str) -> dict[str, object] | None:
+    try:
+        reply = await call(url)
+    except UnreachableError:
+        return None
+    return reply.body if isinstance(reply.body, dict) else None
+
+
+def _voice(vote: EtcdStatus | None) -> dict[str, object]:
+    if vote is None:
+        return {"leader": None, "term": None, "version": None}
+    return {"leader": vote.is_leader, "term": vote.term, "version": vote.version}
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
