@@ -20,8 +20,17 @@ from typing import Any
 import httpx
 import uvicorn
 
-from viral_engine.globe.edge.files import command, publish, render
-from viral_engine.globe.edge.model import Backend, Check, EdgeView, HttpService, TcpService
+from viral_engine.globe.edge import (
+    Backend,
+    Check,
+    EdgeView,
+    HttpService,
+    TcpService,
+    command,
+    healthy,
+    publish,
+    render,
+)
 
 CHECK = Check(interval_s=0.1, timeout_s=0.5, path="/health", failures=1)
 HTTP_PORT = 8080
@@ -159,10 +168,19 @@ class QuietServer(uvicorn.Server):
         yield
 
 
+def _listening_socket(address: str, port: int) -> socket.socket:
+    # asyncio turns Nagle's algorithm off only where the protocol is given, and 40 ms an answer matter.
+    made = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.bind((address, port))
+    made.listen(128)
+    return made
+
+
 @asynccontextmanager
 async def serving(machine: Machine) -> AsyncIterator[Machine]:
     """Serve a machine until the block ends; then its port is closed, and its connections too."""
-    listening = socket.create_server((machine.address, machine.port), backlog=128)
+    listening = _listening_socket(machine.address, machine.port)
     config = uvicorn.Config(
         machine.app,
         interface="asgi3",
@@ -207,26 +225,12 @@ class Edge:
             replace(self.view, http=tuple(replace(s, backends=backends) for s in self.view.http))
         )
 
-    async def admin(self, path: str) -> str:
-        transport = httpx.AsyncHTTPTransport(uds=self.view.admin)
-        async with httpx.AsyncClient(transport=transport) as client:
-            return (await client.get(f"http://edge{path}")).text
-
-    async def healthy(self) -> set[str]:
-        """Say which machines the edge itself finds healthy."""
-        told = json.loads(await self.admin("/clusters?format=json"))
-        return {
-            f"{host['address']['socket_address']['address']}"
-            for cluster in told.get("cluster_statuses", ())
-            for host in cluster.get("host_statuses", ())
-            if host["health_status"] == {"eds_health_status": "HEALTHY"}
-        }
-
     async def wait_until_healthy(self, machines: Iterable[Machine]) -> None:
-        wanted = {m.address for m in machines}
+        wanted = {m.id for m in machines}
 
         async def check() -> bool:
-            return await self.healthy() == wanted
+            found = await healthy(self.view)
+            return set().union(*found.values()) == wanted
 
         await until(check, f"the edge of {self.view.region} finds healthy just {sorted(wanted)}")
 

@@ -31,6 +31,22 @@ async def test_the_view_names_the_primary_the_replica_and_its_lag(
     assert lhr.lsn is not None
 
 
+async def test_an_account_without_monitoring_rights_sees_the_same(
+    postgres_pair: PostgresPair,
+) -> None:
+    await postgres_pair.primary.ask("create role plain login")
+    await postgres_pair.wait_until_replayed()
+    nodes = {
+        "iad": postgres_pair.primary.url().replace("postgres@", "plain@"),
+        "lhr": postgres_pair.replica.url().replace("postgres@", "plain@"),
+    }
+    async with ClusterWatcher(nodes, machine="m1") as watcher:
+        view = await watcher.wait_for(_all_answer, timeout=SOON)
+    assert view.primary_region == "iad"
+    assert view.nodes[1].timeline == 1
+    assert view.nodes[1].lag_seconds is not None
+
+
 async def test_a_replica_that_stops_is_unreachable_and_seen_again_when_it_is_back(
     postgres_pair: PostgresPair,
 ) -> None:

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 import websockets
-
 from tests.services.edge_world import Answer, Edge, Machine, Seen, replay, world
 
 MIB = 1024 * 1024

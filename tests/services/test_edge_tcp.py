@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-
 from tests.services.edge_world import Edge, Machine, closed, world
-from viral_engine.globe.edge.model import Backend, Check, TcpService
+
+from viral_engine.globe.edge import Backend, Check, TcpService
 
 PORT = 5432
 

@@ -61,5 +61,3 @@ def _enter(pid: int, namespace: int) -> None:
 
 def _own_user_namespace() -> int:
     return os.open("/proc/self/ns/user", os.O_RDONLY)
-
-

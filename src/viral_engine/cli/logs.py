@@ -24,9 +24,7 @@ from viral_engine.fly.extension import GlobeExtension
 @home_option
 @json_option
 @command_errors
-def logs(
-    region: str | None, machine: str | None, follow: bool, home: Path, as_json: bool
-) -> None:
+def logs(region: str | None, machine: str | None, follow: bool, home: Path, as_json: bool) -> None:
     """Show what the machines wrote, oldest first, with region and machine."""
 
     async def show(client: FlyClient) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Coroutine
 
 import click
 
@@ -51,3 +52,42 @@ def migrate() -> None:
     from viral_engine.service.migrate import migrate as bring_up_to_date  # noqa: PLC0415 - as above
 
     click.echo(bring_up_to_date(os.environ["DATABASE_URL"]))
+
+
+@node.group()
+def ctl() -> None:
+    """Ask and tell Patroni and etcd, from inside a database machine (by the platform's exec)."""
+
+
+@ctl.command()
+def status() -> None:
+    """Print as JSON who is primary, how far each replica is, and who leads etcd."""
+    from viral_engine.nodes import ctl as control  # noqa: PLC0415 - as above
+
+    _print_answer(control.status(os.environ))
+
+
+@ctl.command()
+@click.option("--to", "region", required=True, metavar="REGION", help="The new primary's region.")
+def switchover(region: str) -> None:
+    """Hand the primary over, without loss; writes wait for some seconds."""
+    from viral_engine.nodes import ctl as control  # noqa: PLC0415 - as above
+
+    _print_answer(control.switch_over(os.environ, region))
+
+
+@ctl.command()
+@click.option("--to", "region", required=True, metavar="REGION", help="The new leader's region.")
+def etcd_leader(region: str) -> None:
+    """Hand the leadership of etcd over."""
+    from viral_engine.nodes import ctl as control  # noqa: PLC0415 - as above
+
+    _print_answer(control.move_etcd_leader(os.environ, region))
+
+
+def _print_answer(question: Coroutine[None, None, dict[str, object]]) -> None:
+    import asyncio  # noqa: PLC0415 - as above
+
+    from viral_engine.cli.output import command_errors, print_json  # noqa: PLC0415 - as above
+
+    command_errors(lambda: print_json(asyncio.run(question)))()

@@ -56,8 +56,10 @@ def _running(facts: dict[str, Any]) -> list[dict[str, Any]]:
     rows = []
     for code in facts["regions"]:
         machines = [machine for machine in facts["machines"] if machine["region"] == code]
-        edge = "-" if code not in facts["addresses"]["edges"] else (
-            "up" if code in facts["edges_alive"] else "down"
+        edge = (
+            "-"
+            if code not in facts["addresses"]["edges"]
+            else ("up" if code in facts["edges_alive"] else "down")
         )
         rows.append({
             "region": code,

@@ -36,7 +36,7 @@ async def gather(client: FlyClient) -> dict[str, Any]:
     told, machines, database = await asyncio.gather(
         GlobeExtension(client).status(), machine_rows(client), database_view(client)
     )
-    return told | {"database": database, "machines": machines}
+    return {**told, "database": database, "machines": machines}
 
 
 def _show(facts: dict[str, Any]) -> None:

@@ -95,7 +95,7 @@ class FlyClient:
         self, app: str, *, name: str, region: str, config: MachineConfig, launch: bool = True
     ) -> Machine:
         """Make a machine and, unless ``launch`` is off, start it; returns before it runs."""
-        body = {"name": name, "region": region, "config": config.to_wire()}
+        body: dict[str, Any] = {"name": name, "region": region, "config": config.to_wire()}
         if not launch:
             body["skip_launch"] = True
         return Machine.model_validate(

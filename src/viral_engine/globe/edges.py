@@ -70,9 +70,7 @@ class Edges:
 
     def _publish(self) -> None:
         for region in self.regions:
-            view = view_of(
-                region, edges=self.regions, plan=self.plan, machines=self.platform.machines()
-            )
+            view = view_of(region, plan=self.plan, machines=self.platform.machines())
             edge.publish(self.folder / region, edge.render(view, self.folder / region))
 
     async def _keep_running(self, region: str) -> None:
@@ -111,7 +109,9 @@ class Edges:
             answered = result.output.startswith("HTTP")
             self._misses[region] = 0 if answered else self._misses.get(region, 0) + 1
             dead = self._misses[region] >= PROBE_FAILURES
-            alive = self.alive - {region} if dead else self.alive | ({region} if answered else set())
+            alive = (
+                self.alive - {region} if dead else self.alive | ({region} if answered else set())
+            )
             if alive != self.alive:
                 self.alive = frozenset(alive)
                 await self.route(self.alive)

@@ -73,7 +73,13 @@ class Platform:
         return sorted((r for r in records if app in (None, r.app)), key=lambda r: r.created_at)
 
     async def create_machine(
-        self, app: str, *, name: str, region: str, config: MachineConfig, launch: bool,
+        self,
+        app: str,
+        *,
+        name: str,
+        region: str,
+        config: MachineConfig,
+        launch: bool,
         registered: bool = True,
     ) -> MachineRecord:
         """Make a machine with an address of its own; starts it when ``launch`` is on."""
@@ -117,9 +123,7 @@ class Platform:
         self.destroyed[record.id] = record
         self.changed()
 
-    async def wait_for(
-        self, condition: Callable[[], bool], *, timeout: float
-    ) -> bool:
+    async def wait_for(self, condition: Callable[[], bool], *, timeout: float) -> bool:
         """Wait until a condition over this state holds; False when it does not in time."""
         try:
             async with asyncio.timeout(timeout):
@@ -197,7 +201,9 @@ class Platform:
         config = record.config
         folder = self._working_folder(record)
         platform = {
-            "PATH": os.pathsep.join((str(Path(sys.executable).parent), self.environ.get("PATH", ""))),
+            "PATH": os.pathsep.join(
+                (str(Path(sys.executable).parent), self.environ.get("PATH", ""))
+            ),
             "HOME": str(folder),
             "LANG": "C.UTF-8",
             "PYTHONUNBUFFERED": "1",

@@ -22,7 +22,7 @@ lost is routed around within two probes."""
 
 
 def view_of(
-    region: str, *, edges: tuple[str, ...], plan: AddressPlan, machines: Iterable[MachineRecord],
+    region: str, *, plan: AddressPlan, machines: Iterable[MachineRecord],
     admin: Path | None = None,
 ) -> edge.EdgeView:  # fmt: skip
     """Everything that the edge of ``region`` knows now: started, uncordoned machines only."""

@@ -107,11 +107,12 @@ class Globe:
     async def _build(self) -> None:
         spec = self.spec
         listeners = self._reserve_ports()
-        self._network = await self._stack.enter_async_context(self._make_network())
+        network = self._network = self._make_network()
+        await self._stack.enter_async_context(network)
         logs = LogBook(spec.home / "logs")
         self._stack.callback(logs.close)
         isolate = spec.mode is NetworkMode.WAN
-        platform = Platform(spec.home, self._network, logs, spec.environ, isolate)
+        platform = Platform(spec.home, network, logs, spec.environ, isolate)
         self._platform = platform
         await self._apply_links()
         await platform.restore()
@@ -122,9 +123,7 @@ class Globe:
         self._run_in_background(self._edges.run(), "edges")
         await self._open_doors(listeners)
         faults = Faults(platform, spec.mode, self._set_faults)
-        extension = ExtensionCalls(
-            faults, logs, self.status, self._network.stats, self.stopping.set
-        )
+        extension = ExtensionCalls(faults, logs, self.status, network.stats, self.stopping.set)
         routes = [
             *AppCalls(platform).routes(), *MachineCalls(platform).routes(), *extension.routes()
         ]  # fmt: skip

@@ -15,13 +15,13 @@ from viral_engine.nodes.admission import Admission, App
 from viral_engine.nodes.app_import import import_app
 from viral_engine.observe.log import write_lines_to
 from viral_engine.topology.here import Here
+from viral_engine.topology.model import BUNDLED_APP
 
 __all__ = ["EXIT_MISCONFIGURED", "AppSettings", "run"]
 
 EXIT_MISCONFIGURED = 78
 """EX_CONFIG of sysexits: starting again cannot help, so the platform should not try."""
 
-DEFAULT_APP = "viral_engine.service.app:app"
 DEFAULT_HEALTH_PATH = "/api/health"
 # A proxy keeps idle connections for about a minute; the server must not close them first.
 KEEP_ALIVE_S = 65
@@ -50,7 +50,7 @@ class AppSettings:
         if hard is not None and soft is not None and soft > hard:
             raise MisuseError(f"VIRAL_SOFT_LIMIT is {soft}, above VIRAL_HARD_LIMIT, {hard}.")
         return cls(
-            app=environ.get("VIRAL_APP") or DEFAULT_APP,
+            app=environ.get("VIRAL_APP") or BUNDLED_APP,
             folder=Path(environ.get("VIRAL_APP_DIR") or Path.cwd()),
             host=_host(environ.get("FLY_PRIVATE_IP") or ""),
             port=here.port,

@@ -58,4 +58,3 @@ def _program(binary: Path, config: Path, environ: Mapping[str, str]) -> Program:
     return Program(
         name="valkey", command=(str(binary), str(config)), environ=environ, stop_limit=STOP_LIMIT
     )
-

@@ -4,11 +4,21 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from urllib.parse import quote
 
+from viral_engine.clock import SYSTEM_CLOCK
+from viral_engine.cluster.probe import NodeProbe
 from viral_engine.errors import DatabaseError, MisuseError, NoPrimaryError
 from viral_engine.nodes.etcd import EtcdGateway, EtcdStatus
-from viral_engine.nodes.machine import DatabaseSettings, EtcdCluster, EtcdMember, Machine
-from viral_engine.nodes.patroni import API_USER
+from viral_engine.nodes.machine import (
+    DATABASE_PORT,
+    DatabaseSettings,
+    EtcdCluster,
+    EtcdMember,
+    Machine,
+    netloc,
+)
+from viral_engine.nodes.patroni import API_USER, SUPERUSER
 from viral_engine.nodes.profile import DYNAMIC_CONFIGURATION, differences
 from viral_engine.nodes.wire import UnreachableError, call
 
@@ -58,13 +68,14 @@ def _member(raw: Mapping[str, object]) -> MemberView:
 
 
 async def status(environ: Mapping[str, str]) -> dict[str, object]:
-    """Return what this machine's Patroni and etcd say, ready for JSON; what is silent is None.
+    """Return what this machine's PostgreSQL, Patroni and etcd say, ready for JSON.
 
-    ``settings`` lists each setting in force that is not as asked for: Patroni changes what it does
-    not like without refusing it.
+    What is silent is None. ``differences`` names each setting in force that is not as asked for:
+    Patroni changes what it does not like without refusing it.
     """
     machine, cluster = Machine.from_environ(environ), EtcdCluster.from_environ(environ)
-    nodes, asked, votes = await asyncio.gather(
+    own, nodes, asked, votes = await asyncio.gather(
+        _probe(machine, DatabaseSettings.from_environ(environ)),
         _ask(f"{machine.patroni_url}/cluster"),
         _ask(f"{machine.patroni_url}/config"),
         asyncio.gather(*(_vote(cluster, member) for member in cluster.members)),
@@ -75,24 +86,33 @@ async def status(environ: Mapping[str, str]) -> dict[str, object]:
         "region": machine.region,
         "machine": machine.machine_id,
         "cluster": machine.cluster,
+        **own,
         "primary": next((one.region for one in members if one.role == "primary"), None),
         "members": None if nodes is None else [asdict(one) for one in members],
-        "paused": bool(nodes.get("pause")) if isinstance(nodes, dict) else None,
-        "settings": sorted(differences(DYNAMIC_CONFIGURATION, asked))
-        if isinstance(asked, dict)
-        else None,
-        "etcd": {
-            "leader": leads,
-            "members": [
-                {"region": member.region, "answers": vote is not None} | _voice(vote)
-                for member, vote in votes
-            ],
-        },
+        "paused": None if nodes is None else bool(nodes.get("pause")),
+        "differences": None if asked is None else sorted(differences(DYNAMIC_CONFIGURATION, asked)),
+        "etcd": {"leader": leads, "members": [_voice(*one) for one in votes]},
     }
 
 
-async def switch_over(environ: Mapping[str, str], to: str) -> str:
-    """Make the database in region ``to`` the primary, and return the region that was it.
+async def _probe(machine: Machine, settings: DatabaseSettings) -> dict[str, object]:
+    password = quote(settings.superuser_password, safe="")
+    place = netloc(machine.private_ip, DATABASE_PORT)
+    url = f"postgresql://{SUPERUSER}:{password}@{place}/postgres"
+    async with NodeProbe(machine.region, url, machine=machine.machine_id) as probe:
+        seen = (await probe.ask(SYSTEM_CLOCK)).answer
+    if seen is None:
+        return {"role": "unknown", "timeline": None, "position": None, "lag_seconds": None}
+    return {
+        "role": "replica" if seen.in_recovery else "primary",
+        "timeline": seen.timeline,
+        "position": str(seen.lsn),
+        "lag_seconds": seen.lag_seconds,
+    }
+
+
+async def switch_over(environ: Mapping[str, str], to: str) -> dict[str, object]:
+    """Make the database in region ``to`` the primary; return ``primary``, the region, and ``was``.
 
     Planned: nothing acknowledged is lost, and writes wait for some seconds. Raises NoPrimaryError
     where there is none to hand over, MisuseError for a region without a database or one that is
@@ -120,11 +140,11 @@ async def switch_over(environ: Mapping[str, str], to: str) -> str:
         raise DatabaseError(f"Patroni did not answer the switchover: {error}") from error
     if reply.status != 200:
         raise DatabaseError(f"Patroni refused the switchover to {to}: {reply.body}")
-    return primary.region
+    return {"primary": to, "was": primary.region}
 
 
-async def move_etcd_leader(environ: Mapping[str, str], to: str) -> None:
-    """Make the etcd member in region ``to`` the leader; nothing happens where it is that already.
+async def move_etcd_leader(environ: Mapping[str, str], to: str) -> dict[str, object]:
+    """Make the etcd member in region ``to`` the leader; return ``leader``, the region, and ``was``.
 
     Raises MisuseError for a region without a member, and DatabaseError where etcd has no leader or
     the move fails.
@@ -139,17 +159,15 @@ async def move_etcd_leader(environ: Mapping[str, str], to: str) -> None:
     leader = next((member for member, vote in votes.items() if vote and vote.is_leader), None)
     if wanted is None or leader is None:
         raise DatabaseError(f"etcd has no leader, or its member in {to} does not answer")
-    if leader == target:
-        return
-    try:
-        await EtcdGateway(cluster.members).move_leader(leader, wanted.member)
-    except UnreachableError as error:
-        raise DatabaseError(f"etcd did not move its leader to {to}: {error}") from error
+    if leader != target:
+        try:
+            await EtcdGateway(cluster.members).move_leader(leader, wanted.member)
+        except UnreachableError as error:
+            raise DatabaseError(f"etcd did not move its leader to {to}: {error}") from error
+    return {"leader": to, "was": leader.region}
 
 
-async def _vote(
-    cluster: EtcdCluster, member: EtcdMember
-) -> tuple[EtcdMember, EtcdStatus | None]:
+async def _vote(cluster: EtcdCluster, member: EtcdMember) -> tuple[EtcdMember, EtcdStatus | None]:
     try:
         return member, await EtcdGateway(cluster.members).status(member)
     except UnreachableError:
@@ -164,10 +182,15 @@ async def _ask(url: str) -> dict[str, object] | None:
     return reply.body if isinstance(reply.body, dict) else None
 
 
-def _voice(vote: EtcdStatus | None) -> dict[str, object]:
+def _voice(member: EtcdMember, vote: EtcdStatus | None) -> dict[str, object]:
     if vote is None:
-        return {"leader": None, "term": None, "version": None}
-    return {"leader": vote.is_leader, "term": vote.term, "version": vote.version}
+        return {"region": member.region, "leader": None, "term": None, "version": None}
+    return {
+        "region": member.region,
+        "leader": vote.is_leader,
+        "term": vote.term,
+        "version": vote.version,
+    }
 
 
 def _whole(value: object) -> int | None:

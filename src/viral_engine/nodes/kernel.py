@@ -11,8 +11,8 @@ __all__ = [
     "adopt_orphans",
     "capabilities",
     "die_with_parent",
-    "keep_only_capability",
     "keep_capabilities_across_setuid",
+    "keep_only_capability",
 ]
 
 # From linux/capability.h and linux/prctl.h, which Python does not carry.

@@ -5,10 +5,11 @@ import json
 import sys
 from collections.abc import Mapping
 
-# Loaded here, before the wait for etcd's leader, so that the second this takes is not lost.
-import patroni.dcs.etcd3
-import patroni.ha
-from patroni.__main__ import main as patroni_main
+# Patroni loads these only when it starts: here, so that the second this takes is not lost while
+# etcd elects its leader.
+import patroni.dcs.etcd3  # type: ignore[import-untyped] # Patroni ships no types
+import patroni.ha  # type: ignore[import-untyped] # noqa: F401 - for its loading alone
+from patroni.__main__ import main as patroni_main  # type: ignore[import-untyped] # as above
 
 from viral_engine.nodes.etcd import EtcdGateway
 from viral_engine.nodes.machine import EtcdCluster, Machine

@@ -59,10 +59,19 @@ def patroni_program(
     """Return Patroni as a program to supervise; its file must have been written before."""
     return Program(
         name="patroni",
-        command=(sys.executable, "-m", "viral_engine.nodes.patroni_start", str(config_path(machine))),
+        command=(
+            sys.executable,
+            "-m",
+            "viral_engine.nodes.patroni_start",
+            str(config_path(machine)),
+        ),
         environ={
             # Of the outside, nothing that would be taken for settings of Patroni or of libpq.
-            **{key: value for key, value in environ.items() if not key.startswith(("PATRONI_", "PG"))},
+            **{
+                key: value
+                for key, value in environ.items()
+                if not key.startswith(("PATRONI_", "PG"))
+            },
             "TMPDIR": str(machine.data / "tmp"),
             **_bytecode(machine, environ),
             "VIRAL_APP_PASSWORD": settings.app_password,

@@ -72,7 +72,10 @@ def reachable_by_all(
 ) -> bool:
     """Tell whether others may enter every folder on the way to these paths, links followed too."""
     folders = {
-        parent for path in paths for way in (path.absolute(), path.resolve()) for parent in way.parents
+        parent
+        for path in paths
+        for way in (path.absolute(), path.resolve())
+        for parent in way.parents
     }
     return all(mode_of(folder) & stat.S_IXOTH for folder in folders)
 

@@ -45,7 +45,7 @@ def restart_delay(exits: Sequence[float], now: float) -> float | None:
     recent = sum(now - moment < CRASH_WINDOW_S for moment in exits)
     if recent > CRASHES_ALLOWED:
         return None
-    return min(FIRST_DELAY_S * 2 ** max(recent - 1, 0), LONGEST_DELAY_S)
+    return min(FIRST_DELAY_S * float(2 ** max(recent - 1, 0)), LONGEST_DELAY_S)
 
 
 class Supervisor:

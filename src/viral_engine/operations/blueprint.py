@@ -111,7 +111,7 @@ class Blueprint:
             case _:
                 return self._app(place)
 
-    def _common(self, place: Place) -> dict[str, str]:
+    def _common(self) -> dict[str, str]:
         return {**self.extra_env, "PRIMARY_REGION": self.deployment.primary_region,
                 "VIRAL_CLUSTER": self.deployment.app}  # fmt: skip
 
@@ -133,7 +133,7 @@ class Blueprint:
             guest=Guest(memory_mb=1024),
             init=Init(cmd=("viral", "node", "database")),
             env={
-                **self._common(place),
+                **self._common(),
                 "VIRAL_ETCD_MEMBERS": self._etcd_members(),
                 "VIRAL_DATABASE": self.deployment.database.name,
                 "VIRAL_SUPERUSER_PASSWORD": self.secrets.superuser_password,
@@ -160,7 +160,7 @@ class Blueprint:
         return MachineConfig(
             image=self.image,
             init=Init(cmd=("viral", "node", "witness")),
-            env={**self._common(place), "VIRAL_ETCD_MEMBERS": self._etcd_members()},
+            env={**self._common(), "VIRAL_ETCD_MEMBERS": self._etcd_members()},
             checks={"etcd": alive},
             mounts=_mounts(volume),
             restart=Restart(policy=RestartPolicy.ALWAYS),
@@ -175,7 +175,7 @@ class Blueprint:
             image=self.image,
             init=Init(cmd=("viral", "node", "cache")),
             env={
-                **self._common(place),
+                **self._common(),
                 "VIRAL_CACHE_PASSWORD": self.secrets.cache_password,
                 "VIRAL_CACHE_MAXMEMORY": f"{self.deployment.cache.maxmemory // 1024}kb",
             },
@@ -194,7 +194,7 @@ class Blueprint:
                 cpu_kind=plan.guest.cpu_kind, cpus=plan.guest.cpus, memory_mb=plan.guest.memory_mb
             ),
             init=Init(cmd=("viral", "node", "app")),
-            env={**service.env, **self._common(place), **self._urls(place.region),
+            env={**service.env, **self._common(), **self._urls(place.region),
                  **self._app_settings()},
             services=(
                 Service(

@@ -21,6 +21,8 @@ _INTRO = """\
 `viral up` reads `viral.toml` from the folder it is called in; without one, the values below hold
 but for what is said to be an example. A file with faults is refused with one report that lists
 every fault, its line, and what is allowed there. Regions are listed by `viral regions`.
+
+## At the top
 """
 
 

@@ -33,7 +33,10 @@ def ok() -> Response:
     return JSONResponse({"ok": True})
 
 
-_STATUS_WORDS = {"Name has already been taken": "name_taken", "insufficient capacity": "insufficient_capacity"}
+_STATUS_WORDS = {
+    "Name has already been taken": "name_taken",
+    "insufficient capacity": "insufficient_capacity",
+}
 
 
 async def refuse(_: Request, exc: Exception) -> Response:
@@ -61,6 +64,7 @@ class TokenRequired:
         self._token = token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 401 or pass the call on."""
         if scope["type"] == "http" and not self._allowed(scope):
             refusal = JSONResponse({"error": "unauthorized"}, status_code=401)
             await refusal(scope, receive, send)

@@ -215,7 +215,9 @@ class MachineCalls:
                 return code
             if code in ("any", ""):
                 return regions[0]
-        raise PlatformError(f"region {asked} is not one of this globe: {', '.join(regions)}", status=422)
+        raise PlatformError(
+            f"region {asked} is not one of this globe: {', '.join(regions)}", status=422
+        )
 
 
 def _reached(record: MachineRecord, wanted: list[str], version: str | None) -> bool:
@@ -243,5 +245,3 @@ def _signal(name: str) -> signal.Signals:
         return signal.Signals[name.upper()]
     except KeyError as exc:
         raise PlatformError(f"{name or 'nothing'} is not a signal", status=400) from exc
-
-

@@ -1,10 +1,12 @@
-"""The edge of a region: one Envoy, told by files what a platform's proxy would know.
+"""The edge: one Envoy per region, between users and machines.
 
-This room turns a frozen view of the platform into Envoy's configuration, and knows nothing of how
-machines are run or where the view comes from.
+This room knows how Envoy is told what an edge should do: nearest healthy machine first, replays, retries,
+the headers of the platform. It refuses to know how machines are made, what the network does between
+regions, and who runs the process: it renders files, replaces them, and says the command.
 """
 
 from viral_engine.globe.edge.files import command, publish, render
+from viral_engine.globe.edge.health import healthy
 from viral_engine.globe.edge.model import Backend, Check, EdgeView, HttpService, TcpService
 
 __all__ = [
@@ -14,6 +16,7 @@ __all__ = [
     "HttpService",
     "TcpService",
     "command",
+    "healthy",
     "publish",
     "render",
 ]

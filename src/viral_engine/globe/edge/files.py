@@ -11,7 +11,7 @@ from typing import Final
 from viral_engine.errors import BinaryMissingError
 from viral_engine.globe.edge.clusters import cluster, endpoints, endpoints_file
 from viral_engine.globe.edge.listeners import http_listener, routes, routes_file, tcp_listener
-from viral_engine.globe.edge.model import EdgeView
+from viral_engine.globe.edge.model import EdgeView, HttpService, TcpService
 from viral_engine.globe.edge.wire import Json, file_source, resources, typed
 
 BOOTSTRAP: Final = "bootstrap.json"
@@ -24,7 +24,7 @@ MOST_CONNECTIONS: Final = 50_000
 def render(view: EdgeView, folder: Path) -> dict[str, Json]:
     """Turn what an edge knows into files, in the order in which they have to be written."""
     root = str(folder)
-    services = (*view.http, *view.tcp)
+    services: tuple[HttpService | TcpService, ...] = (*view.http, *view.tcp)
     files = {endpoints_file(s.name): resources(endpoints(s, view)) for s in services}
     files[CLUSTERS] = resources(*(cluster(s, root) for s in services))
     files |= {routes_file(s.name): resources(routes(s, view)) for s in view.http}

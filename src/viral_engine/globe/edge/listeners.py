@@ -33,7 +33,7 @@ def http_listener(service: HttpService, address: str, view: EdgeView, folder: st
                 "route_config_name": service.name,
                 "config_source": file_source(folder, routes_file(service.name)),
             },
-            "http_filters": [_lua("request.lua"), _router()],
+            "http_filters": [_lua("places.lua", "request.lua"), _router()],
             "use_remote_address": True,
             "append_x_forwarded_port": True,
             "skip_xff_append": True,  # request.lua does it: Envoy leaves loopback users out
@@ -175,7 +175,9 @@ def _retries(retry_on: str) -> Json:
         "retry_host_predicate": [
             {
                 "name": hosts,
-                "typed_config": typed(f"{config}.host.previous_hosts.v3.PreviousHostsPredicate", {}),
+                "typed_config": typed(
+                    f"{config}.host.previous_hosts.v3.PreviousHostsPredicate", {}
+                ),
             }
         ],
         "host_selection_retry_max_attempts": 8,
@@ -207,16 +209,17 @@ def _listener(name: str, address: str, port: int, filter_name: str, config: Json
             "name": name,
             "address": socket(address, port),
             "per_connection_buffer_limit_bytes": BODY_LIMIT,
+            # Two edges must not share a port in silence; one thread needs no second socket.
+            "enable_reuse_port": False,
             "filter_chains": [{"filters": [{"name": filter_name, "typed_config": config}]}],
         },
     )
 
 
-def _lua(file: str) -> Json:
-    code = package.files(__package__).joinpath(file).read_text(encoding="utf-8")
-    config = typed(
-        f"{_FILTERS}.http.lua.v3.Lua", {"default_source_code": {"inline_string": code}}
-    )
+def _lua(*files: str) -> Json:
+    here = package.files(__package__)
+    code = "\n".join(here.joinpath(file).read_text(encoding="utf-8") for file in files)
+    config = typed(f"{_FILTERS}.http.lua.v3.Lua", {"default_source_code": {"inline_string": code}})
     return {"name": "envoy.filters.http.lua", "typed_config": config}
 
 

@@ -36,7 +36,7 @@ class CheckResult:
 
 def checks_of(config: MachineConfig) -> tuple[NamedCheck, ...]:
     """All checks of a machine, services' first, named as Fly.io names them."""
-    found = []
+    found: list[NamedCheck] = []
     for service in config.services:
         for check in service.checks:
             port = check.port or service.internal_port

@@ -88,9 +88,9 @@ def supervise(pid: int, parent_gone: int) -> int:
         ready, _, _ = select.select([waker, parent_gone], [], [])
         if parent_gone in ready:
             return 128 + signal.SIGKILL
-        for number in os.read(waker, 4096):
-            if number in PASSED_ON:
-                os.kill(pid, number)
+        for received in os.read(waker, 4096):
+            if received in PASSED_ON:
+                os.kill(pid, received)
 
 
 def reap(main: int) -> int | None:

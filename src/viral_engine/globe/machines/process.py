@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from signal import Signals
 from typing import Self
 
 import psutil
@@ -103,7 +103,7 @@ class MachineProcess:
         out, err = await self._process.communicate()
         return out.decode(errors="replace"), err.decode(errors="replace")
 
-    def signal(self, number: signal.Signals) -> None:
+    def signal(self, number: Signals) -> None:
         """Send a signal to the machine's command; nothing happens when it has ended."""
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(number)
@@ -114,20 +114,20 @@ class MachineProcess:
             return
         self._killed = True
         if self._launch.isolate and self._launch.join is None:
-            self.signal(signal.SIGKILL)
+            self.signal(Signals.SIGKILL)
         else:
             os.close(self._alive)
             self._alive = -1
 
     def pause(self) -> None:
         """Freeze every process of the machine but its init."""
-        self._to_all(signal.SIGSTOP)
+        self._to_all(Signals.SIGSTOP)
 
     def resume(self) -> None:
         """Let a frozen machine go on."""
-        self._to_all(signal.SIGCONT)
+        self._to_all(Signals.SIGCONT)
 
-    def _to_all(self, number: signal.Signals) -> None:
+    def _to_all(self, number: Signals) -> None:
         first = self.first_process or self.pid
         with contextlib.suppress(psutil.Error):
             for child in psutil.Process(first).children(recursive=True):

@@ -89,7 +89,6 @@ class MachineRecord:
     @classmethod
     def from_store(cls, stored: dict[str, Any]) -> MachineRecord:
         """Read what ``to_store`` wrote."""
-        return cls(
-            **(stored | {"state": MachineState(stored["state"]),
-                         "config": MachineConfig.model_validate(stored["config"])})  # fmt: skip
-        )
+        state = MachineState(stored["state"])
+        config = MachineConfig.model_validate(stored["config"])
+        return cls(**(stored | {"state": state, "config": config}))

@@ -151,7 +151,9 @@ class MachineRunner:
             case Again(delay=delay):
                 self._restarts.append(now)
                 record.state = MachineState.STARTING
-                self.host.hear(record, f"exited with {code}; starts again in {delay.total_seconds():g} s")
+                self.host.hear(
+                    record, f"exited with {code}; starts again in {delay.total_seconds():g} s"
+                )
                 asyncio.get_running_loop().call_later(
                     delay.total_seconds(), self.order_soon, "again", record.instance_id
                 )
@@ -210,9 +212,7 @@ class MachineRunner:
             task.cancel()
         self.record.checks = {}
 
-    def _spawn(
-        self, work: Coroutine[object, object, None], among: set[asyncio.Task[None]]
-    ) -> None:
+    def _spawn(self, work: Coroutine[object, object, None], among: set[asyncio.Task[None]]) -> None:
         task = asyncio.create_task(work)
         among.add(task)
         task.add_done_callback(among.discard)

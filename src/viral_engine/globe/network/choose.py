@@ -20,17 +20,24 @@ def prepare(wanted: NetworkMode | None) -> tuple[NetworkMode, str]:
     """
     if wanted is NetworkMode.FLAT:
         return NetworkMode.FLAT, "asked for"
-    refusal = _refusal(user_namespace=False) if os.geteuid() == 0 else "not root"
-    if refusal is None:
+    direct = _refusal(user_namespace=False) if os.geteuid() == 0 else "not root"
+    if direct is None:
         return NetworkMode.WAN, "as root"
-    second = _refusal(user_namespace=True)
-    if second is None:
+    indirect = _refusal(user_namespace=True)
+    if indirect is None:
         linux.enter_user_namespace()
         return NetworkMode.WAN, "in a user namespace"
-    why = f"{refusal}; in a user namespace: {second}"
+    why = f"{direct}; in a user namespace: {indirect}"
     if wanted is NetworkMode.WAN:
         raise NetworkUnavailableError(f"The wan network cannot be had here: {why}.")
     return NetworkMode.FLAT, f"wan cannot be had here: {why}"
+
+
+def why_no_wan() -> str | None:
+    """Say why ``wan`` cannot be had by this process; None when it can."""
+    if os.geteuid() == 0 and _refusal(user_namespace=False) is None:
+        return None
+    return _refusal(user_namespace=True)
 
 
 def _refusal(*, user_namespace: bool) -> str | None:
@@ -85,4 +92,3 @@ def _in_child(work: Callable[[], None]) -> str | None:
     if code < 0:
         return f"the attempt died of {signal.Signals(-code).name}"
     return said or None
-

@@ -129,7 +129,11 @@ def enter_user_namespace() -> None:
     """
     uid, gid = os.geteuid(), os.getegid()
     unshare(CLONE_NEWUSER)
-    for name, line in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
+    for name, line in (
+        ("setgroups", "deny"),
+        ("uid_map", f"{uid} {uid} 1"),
+        ("gid_map", f"{gid} {gid} 1"),
+    ):
         with open(f"/proc/self/{name}", "w") as file:  # noqa: PTH123 - one write call, unbuffered by size
             file.write(line)
     keep_across_exec((_CAP_NET_ADMIN, _CAP_NET_RAW, _CAP_SYS_CHROOT, _CAP_SYS_ADMIN))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
 import socket
@@ -114,9 +115,7 @@ class Wan:
     def _make_place(self, name: str, addresses: tuple[str, ...]) -> None:
         fd = linux.new_network_namespace()
         self._stack.callback(os.close, fd)
-        worker = ThreadPoolExecutor(
-            1, f"in-{name}", linux.setns, (fd, linux.CLONE_NEWNET)
-        )
+        worker = ThreadPoolExecutor(1, f"in-{name}", linux.setns, (fd, linux.CLONE_NEWNET))
         self._stack.callback(worker.shutdown, wait=False)
         self._places[name] = _Place(name, fd, addresses, worker)
 
@@ -126,14 +125,15 @@ class Wan:
         places = list(self._places.values())
         ports = linux.in_namespace(hub, lambda: [_plug(n, place) for n, place in enumerate(places)])
         for place in places:
-            linux.in_namespace(place.fd, lambda place=place: _far_end(place))
+            linux.in_namespace(place.fd, functools.partial(_far_end, place))
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control = ours
         ours.setblocking(False)
         self._stack.callback(ours.close)
-        spec = {
+        passed = [port.fileno() for port in ports]
+        spec: dict[str, object] = {
             "places": [place.name for place in places],
-            "ports": [port.fileno() for port in ports],
+            "ports": passed,
             "nets": [[_net(place), index] for index, place in enumerate(places)],
             "anycast": self.plan.anycast,
             "control": theirs.fileno(),
@@ -141,7 +141,7 @@ class Wan:
         }
         self._hub = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "viral_engine.globe.network.hub", json.dumps(spec),
-            pass_fds=[*spec["ports"], theirs.fileno()], stdin=asyncio.subprocess.DEVNULL,
+            pass_fds=[*passed, theirs.fileno()], stdin=asyncio.subprocess.DEVNULL,
             start_new_session=True,
         )  # fmt: skip
         self._stack.push_async_callback(self._stop_hub)
