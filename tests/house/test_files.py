@@ -16,6 +16,7 @@ def files() -> list[Path]:
     """Return every text file that belongs to the repository; uv.lock is the tool's own."""
     inside = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*")]
     top = [path for path in ROOT.glob("*") if path.name not in {"LICENSE", "uv.lock"}]
+    top = [path for path in top if not path.name.startswith(".")]
     return sorted(
         path
         for path in [*inside, *top]

@@ -89,7 +89,9 @@ class World:
             cursor = connection.execute(sql.encode())
             return [] if cursor.description is None else cursor.fetchall()
 
-    async def until(self, region: str, sql: str, *, user: str = "postgres", within: float = 60) -> None:
+    async def until(
+        self, region: str, sql: str, *, user: str = "postgres", within: float = 60
+    ) -> None:
         """Wait until a statement at a region's database answers with at least one row."""
 
         def answered() -> bool:

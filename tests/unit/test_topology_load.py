@@ -18,6 +18,7 @@ from viral_engine.topology.model import (
     Strategy,
     default_deployment,
 )
+from viral_engine.topology.schema import KEYS
 
 
 def faults(text: str) -> tuple[str, ...]:
@@ -263,3 +264,16 @@ def test_a_folder_without_a_file_gets_the_default(tmp_path: Path) -> None:
     assert load_folder(tmp_path) == default_deployment()
     (tmp_path / "viral.toml").write_text('app = "shop"\n', encoding="utf-8")
     assert load_folder(tmp_path).app == "shop"
+
+
+ODD = ["0", "-1", "99999999999999999999", "1.5", "nan", "true", '""', '"\\u0000"', '"none"']
+ODDER = ["[]", "[[1]]", "{}", "{ a = { b = 1 } }", "1979-05-27", "07:32:00", '"eu"', '"iad"']
+
+
+@pytest.mark.parametrize("path", [".".join(path).replace("*", "iad") for path in KEYS])
+def test_an_odd_value_is_either_taken_or_reported_with_its_line(path: str) -> None:
+    for value in [*ODD, *ODDER]:
+        try:
+            parse(f"{path} = {value}")
+        except TopologyError as error:
+            assert all(fault.startswith("line 1, ") for fault in error.faults), value  # noqa: PT017  # taken is right too

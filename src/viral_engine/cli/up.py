@@ -32,6 +32,7 @@ from viral_engine.operations.take_down import take_down
 from viral_engine.topology.load import load, load_folder
 from viral_engine.topology.model import BUNDLED_APP, Deployment
 from viral_engine.topology.overrides import with_overrides
+from viral_engine.topology.regions import region
 
 LAST_LINES = 15
 
@@ -41,6 +42,7 @@ LAST_LINES = 15
 @click.option("--regions", help="Data regions, as in iad,lhr,nrt.")
 @click.option("--primary", help="The region of the primary database.")
 @click.option("--near", help="The region that this machine's browser counts as near.")
+@click.option("--users", help="More places that users come from, without machines: syd,gru.")
 @click.option("--network", type=click.Choice(["wan", "flat"]), help="Default: wan where possible.")
 @click.option("--rtt-factor", type=click.FloatRange(0, 10), default=1.0, show_default=True,
               help="Multiplies every round trip.")  # fmt: skip
@@ -63,6 +65,7 @@ def up(
         regions=regions.split(",") if regions else None, primary=primary, app=app,
     )  # fmt: skip
     near = _near(deployment, near)
+    places_of_users = _extra_places(deployment, users)
     if dry_run:
         _show_plan(deployment, as_json=as_json)
         return
@@ -96,6 +99,11 @@ def _near(deployment: Deployment, near: str | None) -> str:
             f'near is "{near}", which is not one of the regions.', suggestion=f"They are: {listed}."
         )
     return near
+
+
+def _extra_places(deployment: Deployment, users: str | None) -> tuple[str, ...]:
+    codes = [region(code).code for code in users.split(",")] if users else []
+    return tuple(code for code in dict.fromkeys(codes) if code not in deployment.all_codes)
 
 
 def _manifest(deployment: Deployment) -> Manifest:

@@ -10,8 +10,9 @@ from typing import Final
 
 from viral_engine.errors import BinaryMissingError
 from viral_engine.globe.edge.clusters import cluster, endpoints, endpoints_file
-from viral_engine.globe.edge.listeners import http_listener, routes, routes_file, tcp_listener
+from viral_engine.globe.edge.listeners import http_listener, tcp_listener
 from viral_engine.globe.edge.model import EdgeView, HttpService, TcpService
+from viral_engine.globe.edge.routes import routes, routes_file
 from viral_engine.globe.edge.wire import Json, file_source, resources, typed
 
 BOOTSTRAP: Final = "bootstrap.json"

@@ -25,3 +25,11 @@ def file_source(folder: str, name: str) -> Json:
 def resources(*items: Json) -> Json:
     """Wrap resources as the content of one discovery file."""
     return {"resources": list(items)}
+
+
+def header(key: str, value: str) -> Json:
+    """Set a header, in place of whatever was there."""
+    return {
+        "header": {"key": key, "value": value},
+        "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+    }
