@@ -55,7 +55,7 @@ LAST_LINES = 15
 @json_option
 @command_errors
 def up(
-    app: str | None, regions: str | None, primary: str | None, near: str | None,
+    app: str | None, regions: str | None, primary: str | None, near: str | None, users: str | None,
     network: str | None, rtt_factor: float, port: int | None, file: Path | None,
     detach: bool, dry_run: bool, home: Path, as_json: bool,
 ) -> None:  # fmt: skip
@@ -82,7 +82,7 @@ def up(
     with locked(home):
         mode, why = prepare(NetworkMode(network) if network else None)
         spec = GlobeSpec(
-            home=home, regions=deployment.all_codes, edges=deployment.region_codes, near=near,
+            home=home, regions=(*deployment.all_codes, *places_of_users), edges=deployment.region_codes, near=near,
             mode=mode, why_mode=why, rtt_factor=rtt_factor, port=port, environ=dict(os.environ),
         )  # fmt: skip
         steps = steps_for(as_json=as_json)

@@ -3,3 +3,5 @@
 This room knows the Machines API from the serving side, and processes, packets and proxies. It knows
 nothing of databases, of deployments, or of what a machine's command does.
 """
+
+__all__: list[str] = []

@@ -3,3 +3,5 @@
 This room knows deployments and the platform's wire. It never learns whether a laptop or Fly.io is
 on the other side, and prints nothing: it tells its progress to whoever called.
 """
+
+__all__: list[str] = []

@@ -4,3 +4,5 @@ This room knows tasks: their fields, their SQL and their migrations. It is a cus
 like any other app and uses nothing that a user's app could not; where a request is served it
 refuses to know, and it only learns afterwards which route was taken.
 """
+
+__all__: list[str] = []

@@ -2,3 +2,5 @@
 
 This room knows the wire's paths, statuses and texts, and decides nothing about machines.
 """
+
+__all__: list[str] = []

@@ -2,3 +2,5 @@
 
 This room knows packets and namespaces and nothing of machines or requests.
 """
+
+__all__: list[str] = []
