@@ -7,6 +7,7 @@ import os
 import shutil
 import stat
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -66,7 +67,7 @@ async def test_a_cold_start_ends_with_a_primary_in_its_region_and_a_synchronous_
     await synchronous(trio, "iad")
     took["synchronous"] = round(time.monotonic() - begun, 1)
     with capsys.disabled():
-        print(f"\ncold start, in seconds: {took}")
+        sys.stdout.write(f"\ncold start, in seconds: {took}\n")
     await trio.until("lhr", "SELECT WHERE pg_is_in_recovery()", user="viral_app")
 
 
@@ -98,7 +99,12 @@ def test_the_settings_in_force_are_those_asked_for(trio: World, region: str) -> 
     assert trio.ask(region, "SHOW data_checksums") == [("on",)]
     assert trio.ask(region, "SELECT name FROM pg_settings WHERE pending_restart") == []
     # As the file says it and the server took it; what came by command line is not of the file.
-    taken = dict(trio.ask(region, "SELECT name, setting FROM pg_file_settings WHERE applied"))
+    taken: dict[object, object] = {
+        name: setting
+        for name, setting in trio.ask(
+            region, "SELECT name, setting FROM pg_file_settings WHERE applied"
+        )
+    }
     for name, wanted in POSTGRES_PARAMETERS.items():
         found = taken.get(name) or trio.ask(region, f"SELECT current_setting('{name}')")[0][0]
         assert (name, found) == (name, str(wanted))

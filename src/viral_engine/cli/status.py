@@ -48,6 +48,9 @@ def _show(facts: dict[str, Any]) -> None:
         screen.print(f"edge {region}  {url}{alive}")
     screen.print(f"API       {facts['addresses']['api']}")
     screen.print(f"primary   [bold]{facts['database']['primary'] or 'none'}[/]")
+    screen.print(f"etcd      led by {facts['database']['etcd_leader'] or 'nobody'}")
+    for setting in facts["database"]["settings_not_in_force"]:
+        screen.print(f"[red]setting[/]   {setting} is not in force as asked for")
     for replica in facts["database"]["replicas"]:
         screen.print(f"replica   {replica['region']}, {_lag(replica)}")
     for fault in facts["faults"]:

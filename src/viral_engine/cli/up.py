@@ -166,6 +166,7 @@ async def _bring_up(
         app_folder=str(Path.cwd()),
         extra_env={},
         progress=steps,
+        edges=globe.addresses["edges"],
     )
     try:
         return await bring_up.run()

@@ -28,8 +28,7 @@ PROBE_INTERVAL, PROBE_TIMEOUT, PROBE_FAILURES = 0.5, 1.0, 2
 ANYCAST_MOVES_WITHIN = timedelta(seconds=PROBE_FAILURES * (PROBE_INTERVAL + PROBE_TIMEOUT))
 """How long users of a lost edge are led to it still; a real network takes longer."""
 
-ALIVE_PATH = "/.viral/edge"
-"""What every edge answers by itself."""
+
 
 
 @dataclass(eq=False, slots=True)
@@ -101,7 +100,7 @@ class Edges:
         self.logs.write(region=region, machine=f"edge-{region}", role="edge", line=line)
 
     async def _probe(self, region: str) -> None:
-        check = Check(type="http", path=ALIVE_PATH, timeout=timedelta(seconds=PROBE_TIMEOUT))
+        check = Check(type="http", path=edge.ALIVE_PATH, timeout=timedelta(seconds=PROBE_TIMEOUT))
         named = NamedCheck("edge", HTTP_PORT, check)
         open_socket = self.platform.network.open_socket_in(users(region))
         while True:

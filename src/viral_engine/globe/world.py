@@ -255,7 +255,7 @@ def _listen(exact: int | None, least: int) -> socket.socket:
     """Listen on ``exact``, or on the first free port from ``least``; raises PortTakenError."""
     tried = (exact,) if exact is not None else range(least, least + PORTS_TRIED)
     for port in tried:
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((DOOR_HOST, port))

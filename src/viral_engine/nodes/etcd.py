@@ -135,16 +135,24 @@ class EtcdGateway:
         put = {"request_put": {"key": encoded, "value": _encode(value)}}
         await self._ask("/v3/kv/txn", {"compare": [compare], "success": [put]})
 
+    async def value_of(self, key: str) -> str | None:
+        """Return what a key holds, None where there is no such key."""
+        pair = await self._pair(key)
+        return None if pair is None else base64.b64decode(str(pair.get("value", ""))).decode()
+
     async def lease_on(self, key: str) -> Lease | None:
         """Return the lease that a key hangs on; None without the key, its lease or its time."""
-        found = await self._ask("/v3/kv/range", {"key": _encode(key)})
-        pairs = found.field("kvs")
-        lease = _number(pairs[0].get("lease")) if isinstance(pairs, list) and pairs else 0
+        pair = await self._pair(key)
+        lease = 0 if pair is None else _number(pair.get("lease"))
         if lease == 0:
             return None
         reply = await self._ask("/v3/lease/timetolive", {"ID": str(lease)})
         remaining = _number(reply.field("TTL"))
         return Lease(_number(reply.field("grantedTTL")), remaining) if remaining > 0 else None
+
+    async def _pair(self, key: str) -> Mapping[str, object] | None:
+        pairs = (await self._ask("/v3/kv/range", {"key": _encode(key)})).field("kvs")
+        return pairs[0] if isinstance(pairs, list) and pairs else None
 
     async def move_leader(self, leader: EtcdMember, to: int) -> None:
         """Have ``leader``, which must lead, hand over to the member with the id ``to``."""

@@ -13,7 +13,7 @@ from patroni.__main__ import main as patroni_main  # type: ignore[import-untyped
 
 from viral_engine.nodes.etcd import EtcdGateway
 from viral_engine.nodes.machine import EtcdCluster, Machine
-from viral_engine.nodes.patroni import config_key
+from viral_engine.nodes.patroni import config_key, leader_key, sync_key
 from viral_engine.nodes.profile import DYNAMIC_CONFIGURATION
 from viral_engine.nodes.wire import UnreachableError
 
@@ -21,24 +21,34 @@ __all__ = ["open_store_then_patroni"]
 
 ASK_EVERY_S = 0.1
 SAY_EVERY = 50
+HEAD_START_S = 4.0
 
 
 def open_store_then_patroni(environ: Mapping[str, str]) -> None:
     """Wait for a store that has a leader and the settings, then be Patroni until it ends."""
-    asyncio.run(_wait_for_store(environ))
+    asyncio.run(_prepare(environ))
     patroni_main()
 
 
-async def _wait_for_store(environ: Mapping[str, str]) -> None:
+async def _prepare(environ: Mapping[str, str]) -> None:
+    machine = Machine.from_environ(environ)
+    cluster = EtcdCluster.from_environ(environ)
+    gateway = EtcdGateway(cluster.nearest_first(machine.region))
+    await _wait_for_store(gateway, machine)
+    try:
+        async with asyncio.timeout(HEAD_START_S):
+            await _let_the_last_primary_lead(gateway, machine)
+    except (TimeoutError, UnreachableError) as reason:
+        _say(f"starts without waiting any longer for the last primary ({reason!r})")
+
+
+async def _wait_for_store(gateway: EtcdGateway, machine: Machine) -> None:
     """Return once etcd has a leader and holds what all nodes are told.
 
     Both before Patroni starts: without a leader it would sleep five seconds at a time, and without
     the settings its first rounds would take ten. There is no deadline: a machine that waits for
     the others is not broken, and one that gave up would not be there when they come.
     """
-    machine = Machine.from_environ(environ)
-    cluster = EtcdCluster.from_environ(environ)
-    gateway = EtcdGateway(cluster.nearest_first(machine.region))
     told = json.dumps(DYNAMIC_CONFIGURATION)
     asked = 0
     while True:
@@ -51,6 +61,32 @@ async def _wait_for_store(environ: Mapping[str, str]) -> None:
             seen = str(error)
         asked += 1
         if asked % SAY_EVERY == 0:
-            sys.stdout.write(f"waits for a majority of etcd: {seen}\n")
-            sys.stdout.flush()
+            _say(f"waits for a majority of etcd: {seen}")
         await asyncio.sleep(ASK_EVERY_S)
+
+
+async def _let_the_last_primary_lead(gateway: EtcdGateway, machine: Machine) -> None:
+    """Return when there is a primary, or when the last one was here or there was none.
+
+    When all machines start again, whichever came first would become the primary. The last one has
+    what it acknowledged alone, so it goes first.
+    """
+    noted = await gateway.value_of(sync_key(machine.cluster))
+    last = last_primary(noted)
+    while last not in {None, machine.region}:
+        if await gateway.value_of(leader_key(machine.cluster)) is not None:
+            return
+        await asyncio.sleep(ASK_EVERY_S)
+
+
+def last_primary(noted: str | None) -> str | None:
+    """Read the name of the last primary from Patroni's note on synchronous standbys."""
+    if noted is None:
+        return None
+    note = json.loads(noted)
+    return note.get("leader") if isinstance(note, dict) else None
+
+
+def _say(sentence: str) -> None:
+    sys.stdout.write(f"{sentence}\n")
+    sys.stdout.flush()

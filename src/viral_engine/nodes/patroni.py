@@ -29,6 +29,7 @@ __all__ = [
     "leader_key",
     "patroni_program",
     "rendered",
+    "sync_key",
     "write_private",
 ]
 
@@ -48,6 +49,11 @@ def config_key(cluster: str) -> str:
 def leader_key(cluster: str) -> str:
     """Return the key in etcd that the primary holds."""
     return f"/service/{cluster}/leader"
+
+
+def sync_key(cluster: str) -> str:
+    """Return the key in etcd that names the last primary and its synchronous standby."""
+    return f"/service/{cluster}/sync"
 
 
 def patroni_program(

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+import httpx
+
 from viral_engine.clock import NotYet, wait_until
 from viral_engine.errors import MachineFailedError, NotFoundError
 from viral_engine.fly.client import FlyClient
@@ -23,6 +25,10 @@ from viral_engine.topology.model import BUNDLED_APP, Deployment
 PRIMARY_WITHIN = timedelta(seconds=120)
 HEALTHY_WITHIN = timedelta(seconds=120)
 MIGRATED_WITHIN = timedelta(seconds=60)
+SERVING_WITHIN = timedelta(seconds=30)
+UNROUTED = (502, 503, 504)
+"""What an edge answers by itself when it reaches no machine."""
+
 POLL = timedelta(milliseconds=150)
 
 VOLUME = "data"
@@ -40,6 +46,7 @@ class BringUp:
     app_folder: str
     extra_env: Mapping[str, str]
     progress: Progress
+    edges: Mapping[str, str] = field(default_factory=dict)
     _machines: dict[str, Machine] = field(default_factory=dict)
     _volumes: dict[str, str] = field(default_factory=dict)
 
@@ -65,6 +72,8 @@ class BringUp:
                 await self._migrate(serving[0])
         with step(self.progress, "Wait until every machine is healthy"):
             await self._wait_until_healthy(wanted)
+        with step(self.progress, "Wait until every edge serves users"):
+            await asyncio.gather(*(self._wait_for_edge(url) for url in self.edges.values()))
         return [self._machines[place.name] for place in wanted]
 
     async def _ensure_apps(self) -> None:
@@ -169,6 +178,23 @@ class BringUp:
             healthy, timeout=HEALTHY_WITHIN, waiting_for="every machine to be healthy",
             interval=POLL,
         )  # fmt: skip
+
+    async def _wait_for_edge(self, url: str) -> None:
+        """An edge asks the machines itself, a moment after the platform has."""
+        async with httpx.AsyncClient(base_url=url, trust_env=False) as user:
+
+            async def serves() -> bool | NotYet:
+                try:
+                    answer = await user.get(self.deployment.service.check.path)
+                except httpx.HTTPError as exc:
+                    return NotYet(f"{url}: {exc or type(exc).__name__}")
+                if answer.status_code in UNROUTED:
+                    return NotYet(f"{url}: {answer.status_code} {answer.text.strip()}")
+                return True
+
+            await wait_until(
+                serves, timeout=SERVING_WITHIN, waiting_for="every edge to serve", interval=POLL
+            )
 
     def _refuse_failed(self, machines: list[Machine]) -> None:
         for machine in machines:

@@ -12,6 +12,9 @@ from viral_engine.errors import PlatformError
 from viral_engine.fly.client import FlyClient
 from viral_engine.fly.model import Machine, MachineState
 
+TOLD = ("role", "timeline", "position", "lag_seconds", "paused", "differences", "etcd")
+"""What a database machine says of itself that is shown."""
+
 ASK_WITHIN = timedelta(seconds=10)
 
 
@@ -67,9 +70,16 @@ async def database_view(client: FlyClient) -> dict[str, Any]:
     primaries = [answer for answer in answers if answer["role"] == "primary"]
     return {
         "primary": primaries[0]["region"] if primaries else None,
-        "replicas": [answer for answer in answers if answer["role"] != "primary"],
-        "nodes": answers,
+        "replicas": [_node(answer) for answer in answers if answer["role"] != "primary"],
+        "nodes": [_node(answer) for answer in answers],
+        "etcd_leader": next((a["etcd"]["leader"] for a in answers if a.get("etcd")), None),
+        "settings_not_in_force": sorted({d for a in answers for d in a.get("differences") or ()}),
     }
+
+
+def _node(answer: dict[str, Any]) -> dict[str, Any]:
+    """One database for the list; what all of them say about the cluster is said once."""
+    return {key: value for key, value in answer.items() if key not in ("etcd", "differences")}
 
 
 async def _ask(client: FlyClient, found: Found) -> dict[str, Any]:
@@ -85,4 +95,4 @@ async def _ask(client: FlyClient, found: Found) -> dict[str, Any]:
     if result.exit_code:
         return row | {"error": (result.stderr or result.stdout).strip()}
     said: dict[str, Any] = json.loads(result.stdout)
-    return row | {key: value for key, value in said.items() if key != "region"}
+    return row | {key: said.get(key) for key in TOLD}

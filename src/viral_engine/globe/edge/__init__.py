@@ -8,8 +8,10 @@ regions, and who runs the process: it renders files, replaces them, and says the
 from viral_engine.globe.edge.files import command, publish, render
 from viral_engine.globe.edge.health import healthy
 from viral_engine.globe.edge.model import Backend, Check, EdgeView, HttpService, TcpService
+from viral_engine.globe.edge.routes import ALIVE_PATH
 
 __all__ = [
+    "ALIVE_PATH",
     "Backend",
     "Check",
     "EdgeView",

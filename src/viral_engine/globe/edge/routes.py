@@ -10,6 +10,8 @@ from viral_engine.globe.edge.wire import Json, header, seconds, typed
 BODY_LIMIT: Final = 1024 * 1024
 """The largest body that a replay can carry, in bytes."""
 REPLAY_LIMIT: Final = 10
+ALIVE_PATH: Final = "/.viral/edge"
+"""A path of the edge's own, which no machine ever sees."""
 REPLAY_HOST: Final = "replay.edge"
 INTERNAL_HEADERS: Final = ("x-edge-machine", "x-edge-region", "x-edge-replay")
 
@@ -37,6 +39,7 @@ def routes(service: HttpService, view: EdgeView) -> Json:
                     "name": "users",
                     "domains": ["*"],
                     "routes": [
+                        _alive(view),
                         _route("upgrade", upgrade, service, view, _REFUSED),
                         _route("repeatable", repeatable, service, view, f"{_NOTHING_SENT},reset"),
                         _route("once", {}, service, view, _NOTHING_SENT),
@@ -52,6 +55,15 @@ def routes(service: HttpService, view: EdgeView) -> Json:
             "response_headers_to_remove": ["fly-replay", "fly-region"],
         },
     )
+
+
+def _alive(view: EdgeView) -> Json:
+    """What an edge answers by itself, so that it can be asked whether it lives."""
+    return {
+        "name": "alive",
+        "match": {"path": ALIVE_PATH},
+        "direct_response": {"status": 200, "body": {"inline_string": f"edge {view.region}\n"}},
+    }
 
 
 def routes_file(service: str) -> str:

@@ -46,7 +46,7 @@ class Flat:
         self._stack.close()
 
     def _claim(self, address: str) -> socket.socket | None:
-        claim = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        claim = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             claim.bind((address, CLAIM_PORT))
             claim.listen()
@@ -63,7 +63,7 @@ class Flat:
         """Makes TCP sockets; every place is this machine."""
 
         async def open_socket() -> socket.socket:
-            made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            made = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
             made.setblocking(False)
             return made
 

@@ -81,7 +81,11 @@ class Wan:
 
         async def open_socket() -> socket.socket:
             made = await asyncio.get_running_loop().run_in_executor(
-                worker, socket.socket, socket.AF_INET, socket.SOCK_STREAM
+                worker,
+                socket.socket,
+                socket.AF_INET,
+                socket.SOCK_STREAM,
+                socket.IPPROTO_TCP,  # named, or asyncio leaves Nagle on: 40 ms an answer
             )
             made.setblocking(False)
             return made
