@@ -84,7 +84,9 @@ class GlobeUnderTest:
 
     def processes(self) -> list[str]:
         """Everything on this machine that names the data folder."""
-        listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True)
+        listed = subprocess.run(
+            ["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True
+        )
         return [line for line in listed.stdout.splitlines() if f"{self.home}/" in line]
 
 

@@ -129,14 +129,14 @@ def world(
 
 
 def processes_in(folder: Path) -> list[psutil.Process]:
-    """Return the living processes that have to do with a folder, by their command or their place."""
+    """Return the living processes of a folder's machines, by their command, place or environment."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            if process.status() == psutil.STATUS_ZOMBIE or process.pid == os.getpid():
+            if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
                 continue
-            if str(folder) in " ".join(process.cmdline()) or process.environ().get(
-                "VIRAL_DATA", ""
-            ).startswith(str(folder)):
+            # PostgreSQL's processes write over their command and environment, but stay in a folder.
+            marks = (*process.cmdline(), process.cwd(), process.environ().get("VIRAL_DATA", ""))
+            if any(str(folder) in mark for mark in marks):
                 found.append(process)
     return found

@@ -140,7 +140,10 @@ async def test_m08_an_update_with_skip_launch_leaves_a_stopped_machine_stopped(
 
 
 async def test_m10_stop_asks_by_the_signal_and_then_kills(world: Running) -> None:
-    polite = await started(world, "import signal,sys;signal.signal(signal.SIGINT,lambda *_:sys.exit(3));print('up',flush=True);signal.pause()")
+    polite = await started(
+        world,
+        "import signal,sys;signal.signal(signal.SIGINT,lambda *_:sys.exit(3));print('up',flush=True);signal.pause()",
+    )
     stubborn = await started(world, STUBBORN, stop_config={"signal": "SIGINT", "timeout": "1s"})
     await _says(world, polite, "up")
     for machine in (polite, stubborn):
@@ -209,7 +212,9 @@ async def test_m15_m16_a_cordoned_machine_runs_on(world: Running) -> None:
 async def test_m17_machines_are_filtered(world: Running) -> None:
     for name, region, group in (("a", "iad", "app"), ("b", "lhr", "worker")):
         config = runs(metadata={"fly_process_group": group})
-        await world.client.create_machine(APP, name=name, region=region, config=config, launch=False)
+        await world.client.create_machine(
+            APP, name=name, region=region, config=config, launch=False
+        )
     for query, names in (
         ({"region": "lhr"}, ["b"]),
         ({"state": "created,stopped"}, ["a", "b"]),
@@ -305,7 +310,9 @@ async def test_a_volume_is_a_folder_of_its_region_for_one_machine(world: Running
     mounts = [{"volume": volume.id, "path": "/data"}]
     machine = await started(world, mounts=mounts)
     assert (await world.client.list_volumes(APP))[0].attached_machine_id == machine
-    result = await world.client.exec(APP, machine, ["sh", "-c", "pwd; echo $VIRAL_DATA"], timeout=SOON)
+    result = await world.client.exec(
+        APP, machine, ["sh", "-c", "pwd; echo $VIRAL_DATA"], timeout=SOON
+    )
     assert set(result.stdout.split()) == {str(world.globe.spec.home / "volumes" / volume.id)}
     with pytest.raises(ConflictError, match="is attached to"):
         await world.client.delete_volume(APP, volume.id)

@@ -10,7 +10,7 @@ from viral_engine.errors import MisuseError
 from viral_engine.nodes.cache import rendered as cache_file
 from viral_engine.nodes.etcd import EtcdStatus, Lease, etcd_program
 from viral_engine.nodes.machine import CacheSettings, DatabaseSettings, EtcdCluster, Machine, netloc
-from viral_engine.nodes.patroni import patroni_program, rendered, write_private
+from viral_engine.nodes.patroni import last_primary, patroni_program, rendered, write_private
 from viral_engine.nodes.privileges import reachable_by_all
 from viral_engine.nodes.profile import DYNAMIC_CONFIGURATION, differences
 from viral_engine.nodes.supervisor import restart_delay
@@ -172,3 +172,9 @@ def test_a_place_behind_one_private_folder_is_not_reachable_by_all() -> None:
     modes = {Path("/"): 0o755, Path("/srv"): 0o755, Path("/srv/private"): 0o700}
     assert reachable_by_all([Path("/srv/python")], modes.__getitem__)
     assert not reachable_by_all([Path("/srv/private/python")], modes.__getitem__)
+
+
+def test_the_last_primary_is_read_from_the_note_on_synchronous_standbys() -> None:
+    assert last_primary('{"leader":"iad","sync_standby":"lhr"}') == "iad"
+    assert last_primary('{"leader":null,"sync_standby":null}') is None
+    assert last_primary(None) is None

@@ -13,7 +13,7 @@ from typing import IO, Any
 import click
 
 from viral_engine.cli.output import console, print_json
-from viral_engine.cli.steps import steps_for
+from viral_engine.cli.steps import PrintedSteps
 from viral_engine.errors import GlobeError
 
 GIVE_UP_AFTER = 300.0
@@ -44,7 +44,7 @@ def run_detached(home: Path, *, as_json: bool) -> None:
 
 
 def _follow(process: subprocess.Popen[bytes], lines: IO[str], home: Path, *, as_json: bool) -> None:
-    steps = steps_for(as_json=as_json)
+    steps = PrintedSteps()  # to stderr: stdout is for the one result
     deadline = time.monotonic() + GIVE_UP_AFTER
     while time.monotonic() < deadline:
         line = lines.readline()

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Coroutine
+from datetime import timedelta
 
 import click
+
+MIGRATED_WITHIN = timedelta(seconds=45)
 
 
 @click.group()
@@ -48,10 +51,25 @@ def app() -> None:
 
 @node.command()
 def migrate() -> None:
-    """Bring the bundled service's tables to the newest revision."""
+    """Bring the bundled service's tables to the newest revision, once the primary answers."""
+    import asyncio  # noqa: PLC0415 - as above
+
+    from viral_engine.cli.output import command_errors  # noqa: PLC0415 - as above
+    from viral_engine.clock import NotYet, wait_until  # noqa: PLC0415 - as above
+    from viral_engine.errors import NoPrimaryError  # noqa: PLC0415 - as above
     from viral_engine.service.migrate import migrate as bring_up_to_date  # noqa: PLC0415 - as above
 
-    click.echo(bring_up_to_date(os.environ["DATABASE_URL"]))
+    def migrated() -> str | NotYet:
+        try:
+            return bring_up_to_date(os.environ["DATABASE_URL"])
+        except NoPrimaryError as error:  # the address follows the primary a moment late
+            return NotYet(error.message)
+
+    def run() -> None:
+        waiting = wait_until(migrated, timeout=MIGRATED_WITHIN, waiting_for="the migrations")
+        click.echo(asyncio.run(waiting))
+
+    command_errors(run)()
 
 
 @node.group()

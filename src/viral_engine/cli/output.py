@@ -17,6 +17,9 @@ from viral_engine.errors import ViralError
 P = ParamSpec("P")
 R = TypeVar("R")
 
+WIDE = 400
+"""Columns of a table that nobody looks at in a terminal."""
+
 MARKS = {"done": "[green]✓[/]", "begun": "[dim]…[/]", "failed": "[red]✗[/]"}
 
 
@@ -37,7 +40,8 @@ def print_table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
         table.add_column(column, no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    Console(highlight=False, soft_wrap=True).print(table, crop=False, no_wrap=True)
+    width = None if sys.stdout.isatty() else WIDE
+    Console(highlight=False, width=width).print(table)
 
 
 def say_error(error: ViralError, *, as_json: bool) -> None:

@@ -29,8 +29,6 @@ ANYCAST_MOVES_WITHIN = timedelta(seconds=PROBE_FAILURES * (PROBE_INTERVAL + PROB
 """How long users of a lost edge are led to it still; a real network takes longer."""
 
 
-
-
 @dataclass(eq=False, slots=True)
 class Edges:
     """Runs the edges of ``regions`` from ``run()``; ``route`` is told which of them are alive."""

@@ -19,6 +19,7 @@ from viral_engine.errors import (
     NoSpaceError,
     NotRunningError,
 )
+from viral_engine.globe.network.addresses import AddressPlan
 
 LAYOUT = 1
 """Version of the data folder; raised when an older one cannot be read any more."""
@@ -95,6 +96,29 @@ def _compare(home: Path, found: Manifest, wanted: Manifest) -> None:
 
 def _shown(value: object) -> str:
     return ",".join(value) if isinstance(value, tuple) else str(value)
+
+
+def kept_block(home: Path) -> int:
+    """The block of loopback addresses that the machines of this folder know; 0 for none yet."""
+    path = home / "network.json"
+    return int(json.loads(path.read_text(encoding="utf-8"))["block"]) if path.exists() else 0
+
+
+def keep_network(home: Path, plan: AddressPlan) -> None:
+    """Remember the network of this folder's machines; raises DataFolderError for another mode.
+
+    Databases keep each other's addresses in their data, so that they cannot move.
+    """
+    path = home / "network.json"
+    kept = {"mode": plan.mode.value, "block": plan.block}
+    if path.exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        if before["mode"] != plan.mode.value:
+            raise DataFolderError(
+                f"The machines in {home} live in the {before['mode']} network, not in {plan.mode}.",
+                suggestion=f"Start it with --network {before['mode']}, or use another --home.",
+            )
+    path.write_text(json.dumps(kept), encoding="utf-8")
 
 
 @contextmanager

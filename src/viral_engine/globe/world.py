@@ -21,7 +21,7 @@ from viral_engine.globe.api.server import make_app, serving
 from viral_engine.globe.doors import Door
 from viral_engine.globe.edges import Edges
 from viral_engine.globe.faults import Faults
-from viral_engine.globe.home import write_run_file
+from viral_engine.globe.home import keep_network, kept_block, write_run_file
 from viral_engine.globe.logbook import LogBook
 from viral_engine.globe.machines.record import timestamp
 from viral_engine.globe.network.addresses import AddressPlan, NetworkMode, users
@@ -109,6 +109,7 @@ class Globe:
         listeners = self._reserve_ports()
         network = self._network = self._make_network()
         await self._stack.enter_async_context(network)
+        keep_network(spec.home, network.plan)
         logs = LogBook(spec.home / "logs")
         self._stack.callback(logs.close)
         isolate = spec.mode is NetworkMode.WAN
@@ -133,10 +134,10 @@ class Globe:
         self._stack.callback((spec.home / "run.json").unlink, missing_ok=True)
 
     def _make_network(self) -> Wan | Flat:
-        plan = AddressPlan(self.spec.mode, self.spec.regions)
         if self.spec.mode is NetworkMode.WAN:
-            return Wan(plan, seed=self.spec.seed)
-        return Flat(plan, random.SystemRandom())
+            return Wan(AddressPlan(NetworkMode.WAN, self.spec.regions), seed=self.spec.seed)
+        block = kept_block(self.spec.home)
+        return Flat(AddressPlan(NetworkMode.FLAT, self.spec.regions, block), random.SystemRandom())
 
     def status(self) -> dict[str, Any]:
         """What this globe is, for people and programs."""

@@ -13,7 +13,7 @@ from patroni.__main__ import main as patroni_main  # type: ignore[import-untyped
 
 from viral_engine.nodes.etcd import EtcdGateway
 from viral_engine.nodes.machine import EtcdCluster, Machine
-from viral_engine.nodes.patroni import config_key, leader_key, sync_key
+from viral_engine.nodes.patroni import config_key, last_primary, leader_key, sync_key
 from viral_engine.nodes.profile import DYNAMIC_CONFIGURATION
 from viral_engine.nodes.wire import UnreachableError
 
@@ -77,14 +77,6 @@ async def _let_the_last_primary_lead(gateway: EtcdGateway, machine: Machine) -> 
         if await gateway.value_of(leader_key(machine.cluster)) is not None:
             return
         await asyncio.sleep(ASK_EVERY_S)
-
-
-def last_primary(noted: str | None) -> str | None:
-    """Read the name of the last primary from Patroni's note on synchronous standbys."""
-    if noted is None:
-        return None
-    note = json.loads(noted)
-    return note.get("leader") if isinstance(note, dict) else None
 
 
 def _say(sentence: str) -> None:

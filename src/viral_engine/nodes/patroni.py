@@ -26,6 +26,8 @@ __all__ = [
     "API_USER",
     "SUPERUSER",
     "config_key",
+    "config_path",
+    "last_primary",
     "leader_key",
     "patroni_program",
     "rendered",
@@ -54,6 +56,14 @@ def leader_key(cluster: str) -> str:
 def sync_key(cluster: str) -> str:
     """Return the key in etcd that names the last primary and its synchronous standby."""
     return f"/service/{cluster}/sync"
+
+
+def last_primary(noted: str | None) -> str | None:
+    """Read the name of the last primary from Patroni's note on synchronous standbys."""
+    if noted is None:
+        return None
+    note = json.loads(noted)
+    return note.get("leader") if isinstance(note, dict) else None
 
 
 def patroni_program(
@@ -92,6 +102,8 @@ def patroni_program(
 
 
 def _bytecode(machine: Machine, environ: Mapping[str, str]) -> dict[str, str]:
+    if "PYTHONPYCACHEPREFIX" in environ:
+        return {}
     # Patroni loads itself anew for each start of PostgreSQL. Where nobody compiled its sources and
     # this account may not, each of those would compile them again: a second of every recovery.
     spec = importlib.util.find_spec("patroni")

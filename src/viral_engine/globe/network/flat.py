@@ -22,7 +22,10 @@ CLAIM_PORT = 4279
 
 @dataclass(slots=True)
 class Flat:
-    """A block of loopback addresses that no other globe uses, ready when entered."""
+    """A block of loopback addresses that no other globe uses, ready when entered.
+
+    A plan that names a block keeps it: what is stored in a data folder remembers its addresses.
+    """
 
     plan: AddressPlan
     chance: random.Random = field(default_factory=random.SystemRandom)
@@ -30,13 +33,18 @@ class Flat:
     _stack: ExitStack = field(default_factory=ExitStack)
 
     async def __aenter__(self) -> Self:
-        wanted = [self.plan.block] if self.plan.block else []
-        for block in (*wanted, *self.chance.sample(BLOCKS, len(BLOCKS))):
+        kept = self.plan.block
+        for block in (kept,) if kept else self.chance.sample(BLOCKS, len(BLOCKS)):
             claim = self._claim(f"127.{block}.0.254")
             if claim is not None:
                 self._stack.enter_context(claim)
                 self.plan = AddressPlan(NetworkMode.FLAT, self.plan.regions, block)
                 return self
+        if kept:
+            raise NetworkUnavailableError(
+                f"The addresses 127.{kept}.x of this data folder are in use by another globe.",
+                suggestion="Stop that one, or use another data folder.",
+            )
         raise NetworkUnavailableError(
             "The flat network needs addresses of 127.0.0.0/8, and none can be used here.",
             suggestion="On macOS add them first: sudo ifconfig lo0 alias 127.64.1.1 up (and so on).",
