@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 import uuid
 from datetime import timedelta
@@ -111,9 +113,17 @@ def test_logs_of_all_machines_are_one_stream_in_order(globe: GlobeUnderTest) -> 
 
 
 def test_logs_follow_until_the_reader_leaves(globe: GlobeUnderTest) -> None:
-    done = globe.viral("exec", "iad", "--", "sh", "-c", "viral logs -f | head -n 3",
-                       PATH=f"{os.path.dirname(os.sys.executable)}:{os.environ['PATH']}")  # type: ignore[attr-defined]  # fmt: skip
-    assert (done.code, len(done.out.splitlines())) == (0, 3)
+    command = [sys.executable, "-m", "viral_engine.cli.main", "logs", "-f"]
+    env = os.environ | {"VIRAL_HOME": str(globe.home)}
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as logs:
+        assert logs.stdout is not None
+        assert logs.stderr is not None
+        assert all(logs.stdout.readline() for _ in range(3))
+        logs.stdout.close()
+        with globe.edge("iad") as user:  # what the edge writes of this meets the closed pipe
+            user.get("/api/health")
+        assert logs.wait(timeout=20) == 0
+        assert logs.stderr.read() == b""
 
 
 def test_an_app_knows_where_it_is_and_where_everything_else_is(globe: GlobeUnderTest) -> None:

@@ -216,9 +216,8 @@ class Platform:
             "FLY_PROCESS_GROUP": config.metadata.get("fly_process_group", "app"),
             "FLY_VM_MEMORY_MB": str(config.guest.memory_mb),
             "FLY_IMAGE_REF": config.image,
+            "VIRAL_DATA": str(folder),
         }
-        if config.mounts:
-            platform["VIRAL_DATA"] = str(folder)
         return {**config.env, **platform}
 
     def open_socket_in(self, region: str) -> OpenSocket:

@@ -1,0 +1,128 @@
+"""The page about what an app finds around it names all that the code sets, sends and answers."""
+
+from __future__ import annotations
+
+import re
+from itertools import product
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import viral_engine
+from viral_engine.cluster import ClusterView, NodeView, Role
+from viral_engine.data import Need, decide
+from viral_engine.fly.model import MachineConfig, Mount
+from viral_engine.globe.machines.record import MachineRecord
+from viral_engine.globe.platform import Network, Platform
+from viral_engine.operations.blueprint import Addresses, Blueprint, Place, places
+from viral_engine.operations.secrets import Secrets
+from viral_engine.topology.model import default_deployment
+
+SOURCE = Path(viral_engine.__file__).parent
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "environment.md").read_text("utf-8")
+
+
+def source(*rooms: str) -> str:
+    """Return the text of all modules and scripts of some rooms."""
+    found = (path for room in rooms for path in sorted((SOURCE / room).rglob("*")))
+    return "\n".join(p.read_text("utf-8") for p in found if p.suffix in {".py", ".lua"})
+
+
+def column(section: str, number: int = 0) -> set[str]:
+    """Return the marked words in one column of a section's tables."""
+    text = PAGE.split(f"## {section}\n")[1].split("\n## ")[0]
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| `")]
+    return {word for row in rows for word in re.findall(r"`([^`]+)`", row[number])}
+
+
+def environments() -> dict[str, set[str]]:
+    """Return the names in the environment of each kind of machine, the region's left open."""
+    deployment = default_deployment()
+    here = dict.fromkeys((*deployment.region_codes, "yyz"), "10.10.1.10")
+    blueprint = Blueprint(
+        deployment, Secrets.make(), Addresses(here, here, here, here), "image", "app", {}
+    )
+    return {
+        place.role: {
+            re.sub(r"^(READ_REPLICA|REDIS)_[A-Z]{3}_URL$", r"\1_<REGION>_URL", name)
+            for name in blueprint.config(place, "vol_1").env
+        }
+        for place in places(deployment)
+    }
+
+
+def set_by_the_platform(tmp_path: Path) -> set[str]:
+    platform = Platform(
+        tmp_path, cast("Network", SimpleNamespace()), cast("object", None), {}, isolate=False
+    )  # type: ignore[arg-type]  # neither is asked for an environment
+    config = MachineConfig(image="x", mounts=(Mount(volume="vol_1", path="/data"),))
+    record = MachineRecord("1", "demo", "app", "iad", 0, "127.0.0.1", config)
+    return set(platform.environment_of(record))
+
+
+def test_the_environment_of_an_app_machine_is_the_one_of_the_page(tmp_path: Path) -> None:
+    given = environments()["app"] | set_by_the_platform(tmp_path) - {"VIRAL_DATA"}
+    assert given == column("The environment of an app machine")
+
+
+def test_the_environment_of_the_other_machines_is_on_the_page(tmp_path: Path) -> None:
+    apps = column("The environment of an app machine")
+    given = set_by_the_platform(tmp_path).union(*environments().values())
+    said = column("The environment of the other machines")
+    assert given - apps <= said
+    read = set(re.findall(r"\bVIRAL_[A-Z_]*[A-Z]\b", source("nodes", "globe")))
+    assert said <= read
+
+
+def test_every_place_of_the_environment_is_one_that_a_deployment_has() -> None:
+    assert all(isinstance(place, Place) for place in places(default_deployment()))
+    assert set(environments()) == {"app", "cache", "database", "witness"}
+
+
+def views() -> list[ClusterView]:
+    """Return every kind of view that a machine in London can have."""
+    nodes = [
+        (),
+        *(
+            (NodeView("lhr", Role.REPLICA, None, None, None, reachable, None),)
+            for reachable in (True, False)
+        ),
+    ]
+    return [ClusterView(primary, nodes_) for primary in (None, "lhr", "iad") for nodes_ in nodes]
+
+
+def test_every_route_that_can_be_taken_is_on_the_page_and_no_other() -> None:
+    decided = {
+        str(decide(need, here="lhr", view=view, replayed=replayed))
+        for need, view, replayed in product(Need, views(), (False, True))
+    }
+    said_elsewhere = set(re.findall(r'Route\(RouteKind\.(\w+), "([\w-]+)"', source("web", "data")))
+    taken = decided | {f"{kind.lower()}; reason={why}" for kind, why in said_elsewhere}
+    routes = {word for word in column("Headers of an answer") if "; reason=" in word}
+    assert routes == taken
+
+
+def test_every_header_of_the_runtime_is_on_the_page() -> None:
+    sent = set(re.findall(r'b"(viral-[a-z]+)"', source("web")))
+    assert {name for name in sent if f"`{name}`" not in PAGE} == set()
+
+
+def test_every_problem_is_on_the_page_and_no_other() -> None:
+    text = source("web", "service")
+    problems = set(re.findall(r'code="([a-z-]+)"', text))
+    problems |= set(re.findall(r'_problem\(\s*\d+,\s*"([a-z-]+)"', text))
+    problems |= set(re.findall(r'\d{3}: "([a-z-]+)"', text)) | {"refused"}
+    problems |= {"no-primary", "replayed-already"}  # a refused write's problem is its reason
+    assert column("Errors of the runtime and of the task service") == problems
+
+
+def test_every_code_of_the_edge_is_on_the_page_and_no_other() -> None:
+    assert column("Errors of the edge") == set(
+        re.findall(r"\[(P[A-Z]\d\d)\]", source("globe/edge"))
+    )
+
+
+def test_every_wish_of_a_user_is_on_the_page_and_no_other() -> None:
+    asked = set(re.findall(r'headers:get\("(fly-(?:prefer|force)[a-z-]+)"\)', source("globe/edge")))
+    said = {word.split(":")[0] for word in column("Headers of a request")}
+    assert said == asked | {"flyio-debug"}
