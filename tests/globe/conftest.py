@@ -62,6 +62,17 @@ class GlobeUnderTest:
         facts: dict[str, Any] = result.json
         return facts
 
+    def told(self) -> dict[str, Any]:
+        """What the globe itself says, without asking any machine."""
+        facts = json.loads((self.home / "run.json").read_text())
+        answer = httpx.get(
+            f"{facts['addresses']['api']}/v1/globe/status",
+            headers={"authorization": f"Bearer {facts['token']}"},
+            trust_env=False,
+        )
+        said: dict[str, Any] = answer.raise_for_status().json()
+        return said
+
     def edge(self, region: str) -> httpx.Client:
         url = self.ready["addresses"]["edges"][region]
         return httpx.Client(base_url=url, trust_env=False, timeout=20)

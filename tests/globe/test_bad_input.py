@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from tests.globe.conftest import GlobeUnderTest, globe_in
 
 

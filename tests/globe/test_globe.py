@@ -13,8 +13,8 @@ from datetime import timedelta
 
 import httpx
 import pytest
-
 from tests.globe.conftest import GlobeUnderTest
+
 from viral_engine.clock import wait_until
 
 MOVES_WITHIN = timedelta(seconds=3)
@@ -178,25 +178,24 @@ async def test_a_paused_machine_is_routed_around(globe: GlobeUnderTest) -> None:
 
 
 async def test_users_of_a_lost_region_are_led_to_the_next_edge(wan_globe: GlobeUnderTest) -> None:
-    assert wan_globe.viral("fault", "blackout", "lhr").code == 0
     lost = time.monotonic()
+    assert wan_globe.viral("fault", "blackout", "lhr").code == 0
     try:
 
         def moved() -> bool:
-            return bool(wan_globe.status()["anycast"]["users:lhr"] == "iad")
+            return bool(wan_globe.told()["anycast"].get("users:lhr") == "iad")
 
         await wait_until(moved, timeout=timedelta(seconds=30), waiting_for="anycast to move")
         took = time.monotonic() - lost
         answer = wan_globe.curl("lhr", "/api/tasks?limit=1")
         assert (answer.status_code, answer.headers["viral-region"]) == (200, "iad")
-        # Asking the status costs seconds on a busy machine; the promise itself is 3 s.
-        assert took < MOVES_WITHIN.total_seconds() + 12
+        assert took < 2 * MOVES_WITHIN.total_seconds()  # the promise, on a machine that is busy
     finally:
         wan_globe.viral("fault", "clear")
 
     def home_again() -> bool:
         answer = wan_globe.curl("lhr", "/api/tasks?limit=1")
-        return answer.headers.get("viral-region") == "lhr"
+        return bool(answer.headers.get("viral-region") == "lhr")
 
     await wait_until(home_again, timeout=timedelta(seconds=60), waiting_for="London to serve again")
 

@@ -24,7 +24,10 @@ from viral_engine.operations.observe import database_view, machine_rows
 def status(home: Path, as_json: bool) -> None:
     """Show the globe that runs from the data folder."""
     facts = with_client(home, gather)
-    facts["engines"] = {engine.name: engine.version for engine in Engines(os.environ).versions()}
+    facts["engines"] = {
+        engine.name: {"version": engine.version, "path": engine.path}
+        for engine in Engines(os.environ).versions()
+    }
     if as_json:
         print_json(facts)
     else:
@@ -56,7 +59,9 @@ def _show(facts: dict[str, Any]) -> None:
     for fault in facts["faults"]:
         where = fault.get("machine") or " ".join(fault.get("regions", ())) or "everywhere"
         screen.print(f"[red]fault[/]     {fault['kind']} {where}  ({fault['id']})", markup=True)
-    screen.print("engines   " + ", ".join(f"{k} {v}" for k, v in facts["engines"].items()))
+    screen.print(
+        "engines   " + ", ".join(f"{k} {v['version']}" for k, v in facts["engines"].items())
+    )
     screen.print()
     print_table(
         ("ID", "NAME", "REGION", "ROLE", "STATE", "HEALTH"),

@@ -145,6 +145,8 @@ async def _serve(globe: Globe, client: FlyClient, deployment: Deployment, steps:
     if not bringing.done():
         bringing.cancel()
         await asyncio.gather(bringing, return_exceptions=True)
+        if globe.failure is None:
+            raise GlobeError("It was stopped before it was ready.")
     else:
         machines = await bringing
         welcome(globe, machines, steps)

@@ -23,6 +23,9 @@ LONGEST_WAIT = timedelta(seconds=60)
 """The platform's own limit for one wait; longer ones are made of several."""
 
 _ANSWER_TIMEOUT = 30.0
+_STOP_TIMEOUT = 330.0
+"""Seconds for calls that wait until a machine has stopped, which may take it 300."""
+
 _ERRORS: dict[int, type[PlatformError]] = {404: NotFoundError, 408: DeadlineError,
                                            409: ConflictError, 412: ConflictError}  # fmt: skip
 
@@ -59,7 +62,7 @@ class FlyClient:
                 suggestion="Is it running? See: viral status.",
             ) from exc
         if answer.is_success:
-            return answer.json() if answer.content else None
+            return _decoded(answer)
         raise _ERRORS.get(answer.status_code, PlatformError)(
             _said(answer), status=answer.status_code
         )
@@ -108,7 +111,9 @@ class FlyClient:
         """Replace the whole configuration; a machine that ran is restarted with it."""
         body = {"config": config.to_wire(), "skip_launch": not launch}
         return Machine.model_validate(
-            await self.request("POST", f"/apps/{app}/machines/{machine}", json=body)
+            await self.request(
+                "POST", f"/apps/{app}/machines/{machine}", timeout=_STOP_TIMEOUT, json=body
+            )
         )
 
     async def start_machine(self, app: str, machine: str) -> None:
@@ -124,7 +129,7 @@ class FlyClient:
 
     async def restart_machine(self, app: str, machine: str) -> None:
         """Stop a machine and start it again."""
-        await self.request("POST", f"/apps/{app}/machines/{machine}/restart", timeout=330)
+        await self.request("POST", f"/apps/{app}/machines/{machine}/restart", timeout=_STOP_TIMEOUT)
 
     async def signal_machine(self, app: str, machine: str, signal: str) -> None:
         """Send a signal to the machine's command."""
@@ -205,6 +210,16 @@ class FlyClient:
         found = await self.request("GET", "/platform/regions")
         rows: list[dict[str, Any]] = found.get("Regions", found.get("regions", []))
         return rows
+
+
+def _decoded(answer: httpx.Response) -> Any:
+    try:
+        return answer.json() if answer.content else None
+    except ValueError as exc:
+        raise PlatformError(
+            f"The platform at {answer.url} answered something that is not JSON.",
+            status=answer.status_code,
+        ) from exc
 
 
 def _said(answer: httpx.Response) -> str:

@@ -71,12 +71,21 @@ class GlobeExtension:
         params |= {k: v for k, v in (("region", region), ("machine", machine)) if v}
         timeout = httpx.Timeout(30.0, read=None)
         stream = self._client.http.stream("GET", f"{PREFIX}/logs", params=params, timeout=timeout)
-        async with stream as answer:
-            if not answer.is_success:
-                await answer.aread()
-                raise PlatformError(f"The globe answered {answer.status_code}: {answer.text}")
-            async for line in answer.aiter_lines():
-                yield json.loads(line)
+        try:
+            async with stream as answer:
+                if not answer.is_success:
+                    await answer.aread()
+                    raise PlatformError(
+                        f"The globe answered {answer.status_code}: {answer.text}",
+                        status=answer.status_code,
+                    )
+                async for line in answer.aiter_lines():
+                    yield json.loads(line)
+        except httpx.HTTPError as exc:
+            raise PlatformError(
+                f"The stream of lines broke: {exc or type(exc).__name__}",
+                suggestion="Is the globe running? See: viral status.",
+            ) from exc
 
     async def shut_down(self) -> None:
         """Ask the globe to stop every machine and then itself; returns at once."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import json
+import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -45,8 +46,10 @@ class LogBook:
         file = self._file(machine)
         file.write(json.dumps(asdict(entry)) + "\n")
         file.flush()
-        for queue in self._listeners:
-            if not queue.full():
+        for queue in tuple(self._listeners):
+            if queue.full():
+                self._listeners.discard(queue)
+            else:
                 queue.put_nowait(entry)
 
     def last_lines(self, machine: str, count: int) -> list[str]:
@@ -60,12 +63,12 @@ class LogBook:
 
     @contextmanager
     def listening(self) -> Iterator[AsyncIterator[LogLine]]:
-        """Hear every line that is written from now on."""
+        """Hear every line that is written from now on; ends for a listener that is cut off."""
         queue: asyncio.Queue[LogLine] = asyncio.Queue(BACKLOG)
         self._listeners.add(queue)
 
         async def lines() -> AsyncIterator[LogLine]:
-            while True:
+            while queue in self._listeners or not queue.empty():
                 yield await queue.get()
 
         try:
@@ -87,7 +90,10 @@ class LogBook:
             if file is not None:
                 file.close()
                 path.replace(path.with_suffix(".log.1"))
+            whole = _ends_with_a_line(path)
             file = self._files[machine] = path.open("a", encoding="utf-8")
+            if not whole:  # whoever wrote it died within a line
+                file.write("\n")
         return file
 
     def _history(self, machine: str) -> Iterator[LogLine]:
@@ -95,6 +101,20 @@ class LogBook:
             path = self.folder / f"{machine}{suffix}"
             if path.exists():
                 with path.open(encoding="utf-8") as file:
-                    for raw in file:
-                        if raw.endswith("\n"):
-                            yield LogLine(**json.loads(raw))
+                    yield from filter(None, map(_read_line, file))
+
+
+def _ends_with_a_line(path: Path) -> bool:
+    if not path.exists() or path.stat().st_size == 0:
+        return True
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() == b"\n"
+
+
+def _read_line(raw: str) -> LogLine | None:
+    """A line of a file; None for what a death within a line or another version left."""
+    try:
+        return LogLine(**json.loads(raw)) if raw.endswith("\n") else None
+    except (ValueError, TypeError):
+        return None

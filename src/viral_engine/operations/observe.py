@@ -94,5 +94,8 @@ async def _ask(client: FlyClient, found: Found) -> dict[str, Any]:
         return row | {"error": error.message}
     if result.exit_code:
         return row | {"error": (result.stderr or result.stdout).strip()}
-    said: dict[str, Any] = json.loads(result.stdout)
+    try:
+        said: dict[str, Any] = json.loads(result.stdout)
+    except ValueError:
+        return row | {"error": f"it answered something that is not JSON: {result.stdout[:200]}"}
     return row | {key: said.get(key) for key in TOLD}

@@ -30,6 +30,8 @@ class Secrets:
         if path.exists():
             return cls(**json.loads(path.read_text(encoding="utf-8")))
         made = cls.make()
-        path.touch(mode=0o600)
-        path.write_text(json.dumps(asdict(made)), encoding="utf-8")
+        draft = path.with_suffix(".new")  # a crash in between must not leave half of them
+        draft.touch(mode=0o600)
+        draft.write_text(json.dumps(asdict(made)), encoding="utf-8")
+        draft.replace(path)
         return made

@@ -14,6 +14,11 @@ OpenSocket = Callable[[], Awaitable[socket.socket]]
 EAGER_INTERVAL = 0.25
 """Seconds between attempts until a check has passed once."""
 
+SHORTEST_INTERVAL = 0.1
+"""Seconds; a check that asks for less would occupy the platform."""
+
+LONGEST_STATUS_LINE = 8192
+
 PASSING, WARNING, CRITICAL = "passing", "warning", "critical"
 
 
@@ -62,6 +67,8 @@ async def attempt(named: NamedCheck, address: str, open_socket: OpenSocket) -> C
         return CheckResult(CRITICAL, f"no answer within {check.timeout.total_seconds():g} s")
     except OSError as exc:
         return CheckResult(CRITICAL, exc.strerror or str(exc))
+    except (OverflowError, ValueError) as exc:  # a port or a header that cannot be
+        return CheckResult(CRITICAL, str(exc))
 
 
 async def _http(connection: socket.socket, check: Check, host: str) -> CheckResult:
@@ -71,7 +78,9 @@ async def _http(connection: socket.socket, check: Check, host: str) -> CheckResu
     request = f"{check.method} {check.path} HTTP/1.1\r\nhost: {host}\r\n{headers}connection: close\r\n\r\n"
     await loop.sock_sendall(connection, request.encode())
     head = b""
-    while b"\r\n" not in head and (chunk := await loop.sock_recv(connection, 4096)):
+    while b"\r\n" not in head and len(head) < LONGEST_STATUS_LINE:
+        if not (chunk := await loop.sock_recv(connection, 4096)):
+            break
         head += chunk
     parts = head.split(b"\r\n", 1)[0].decode(errors="replace").split(" ", 2)
     code = parts[1] if len(parts) > 1 else "nothing"
@@ -95,5 +104,5 @@ async def watch(
         if not passed and in_grace:
             result = CheckResult(WARNING, result.output)
         tell(named.name, result)
-        interval = named.check.interval.total_seconds()
+        interval = max(named.check.interval.total_seconds(), SHORTEST_INTERVAL)
         await asyncio.sleep(interval if passed else min(EAGER_INTERVAL, interval))

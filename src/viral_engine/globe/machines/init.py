@@ -11,13 +11,13 @@ JSON argument. Two ways to leave nothing behind:
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
 import select
 import signal
 import sys
-from pathlib import Path
 from typing import NoReturn
 
 CLONE_NEWNS, CLONE_NEWIPC = 0x00020000, 0x08000000
@@ -26,7 +26,9 @@ MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE = 2, 4, 8, 16384, 1 << 18
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 1, 36, 47, 4
 
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1,
-             signal.SIGUSR2)  # fmt: skip
+             signal.SIGUSR2, signal.SIGABRT, signal.SIGALRM, signal.SIGFPE, signal.SIGILL,
+             signal.SIGPIPE, signal.SIGSEGV, signal.SIGTRAP, signal.SIGWINCH)  # fmt: skip
+"""What the platform's API can send to a machine; one that ended this process would orphan it."""
 CANNOT_START = 126
 """Exit code when the command itself could not be started, as shells use it."""
 
@@ -60,7 +62,7 @@ def start(spec: dict[str, object]) -> int:
         return pid
     try:
         os.setsid()
-        for number in PASSED_ON:
+        for number in (*PASSED_ON, signal.SIGXFSZ):  # Python ignores some, which exec would keep
             signal.signal(number, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
@@ -69,7 +71,9 @@ def start(spec: dict[str, object]) -> int:
         os.chdir(str(spec["cwd"]))
         os.execvp(argv[0], argv)
     except OSError as exc:
-        os.write(2, f"cannot start {argv[0]}: {exc.strerror}\n".encode())
+        os.write(2, f"cannot start {argv[0]}: {exc.strerror}\n".encode(errors="replace"))
+    except (ValueError, IndexError) as exc:
+        os.write(2, f"cannot start the command: {exc}\n".encode(errors="replace"))
     os._exit(CANNOT_START)
 
 
@@ -81,6 +85,7 @@ def supervise(pid: int, parent_gone: int) -> int:
     signal.set_wakeup_fd(wakened, warn_on_full_buffer=False)
     for number in (*PASSED_ON, signal.SIGCHLD):
         signal.signal(number, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
     while True:
         code = reap(pid)
         if code is not None:
@@ -107,29 +112,34 @@ def reap(main: int) -> int | None:
             return 128 - code if code < 0 else code
 
 
-def end_the_rest() -> None:
+def end_the_rest(proc: int) -> None:
     """Kill every process below this one; orphans come up to it and are killed in their turn."""
     while True:
-        for pid in children():
-            os.kill(pid, signal.SIGKILL)
+        for pid in descendants(proc):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         try:
             os.waitpid(-1, 0)
         except ChildProcessError:
             return
 
 
-def children() -> list[int]:
-    """The direct children of this process, from /proc."""
-    me = str(os.getpid())
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
+def descendants(proc: int) -> list[int]:
+    """Every process below this one, from the /proc behind a descriptor."""
+    children: dict[int, list[int]] = {}
+    for name in os.listdir(proc):
+        if name.isdigit():
             try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                with open(os.open(f"{name}/stat", os.O_RDONLY, dir_fd=proc), "rb") as file:
+                    parent = int(file.read().rpartition(b")")[2].split()[1])
             except OSError:
                 continue
-            if fields[1] == me:
-                found.append(int(entry.name))
+            children.setdefault(parent, []).append(int(name))
+    found, left = [], [os.getpid()]
+    while left:
+        below = children.get(left.pop(), [])
+        found += below
+        left += below
     return found
 
 
@@ -149,9 +159,13 @@ def main() -> NoReturn:
     """Do what the JSON argument says and exit with the command's code."""
     spec: dict[str, object] = json.loads(sys.argv[1])
     parent_gone = int(str(spec["parent_gone"]))
-    os.set_inheritable(parent_gone, False)  # noqa: FBT003 - the call takes it by position
+    os.set_inheritable(parent_gone, False)
+    # Until supervise can pass them on, signals wait: one that came earlier would orphan the command.
+    signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
     if spec["isolate"]:
         libc_call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    # Opened first: after entering a machine, /proc is the machine's and numbers processes its way.
+    proc = os.open("/proc", os.O_RDONLY) if sys.platform == "linux" else -1
     try:
         enter(spec)
     except OSError as exc:
@@ -162,7 +176,7 @@ def main() -> NoReturn:
     if sys.platform == "linux":
         libc_call("prctl", PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     code = supervise(start(spec), parent_gone)
-    end_the_rest()
+    end_the_rest(proc)
     os._exit(code)
 
 

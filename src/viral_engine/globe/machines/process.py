@@ -104,7 +104,22 @@ class MachineProcess:
         return out.decode(errors="replace"), err.decode(errors="replace")
 
     def signal(self, number: Signals) -> None:
-        """Send a signal to the machine's command; nothing happens when it has ended."""
+        """Send a signal to the machine's command; nothing happens when it has ended.
+
+        Those that nobody can handle are carried out here: sent to the init they would orphan
+        the machine, or keep the init from ending it.
+        """
+        match number:
+            case Signals.SIGKILL:
+                self.kill()
+            case Signals.SIGSTOP:
+                self.pause()
+            case Signals.SIGCONT:
+                self.resume()
+            case _:
+                self._to_init(number)
+
+    def _to_init(self, number: Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(number)
 
@@ -114,7 +129,7 @@ class MachineProcess:
             return
         self._killed = True
         if self._launch.isolate and self._launch.join is None:
-            self.signal(Signals.SIGKILL)
+            self._to_init(Signals.SIGKILL)
         else:
             os.close(self._alive)
             self._alive = -1
@@ -136,13 +151,16 @@ class MachineProcess:
 
 
 async def _read_lines(stream: asyncio.StreamReader, hear: Callable[[str], None]) -> None:
-    rest = b""
+    rest, told = b"", False  # told: the line of rest was heard already, what follows is cut off
     while chunk := await stream.read(65_536):
         *lines, rest = (rest + chunk).split(b"\n")
         for line in lines:
-            hear(line[:LONGEST_LINE].decode(errors="replace"))
-        if len(rest) > LONGEST_LINE:
+            if not told:
+                hear(line[:LONGEST_LINE].decode(errors="replace"))
+            told = False
+        if len(rest) > LONGEST_LINE and not told:
             hear(rest[:LONGEST_LINE].decode(errors="replace"))
-            rest = b""
+            told = True
+        rest = b"" if told else rest
     if rest:
         hear(rest.decode(errors="replace"))

@@ -13,6 +13,8 @@ WINDOW = timedelta(minutes=5)
 
 FIRST_DELAY = timedelta(milliseconds=500)
 LONGEST_DELAY = timedelta(seconds=10)
+_DOUBLINGS = 5
+"""After these the longest delay is reached; more would only overflow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,4 +47,4 @@ def after_exit(
             recent = sum(now - at < WINDOW.total_seconds() for at in restarts)
             if recent >= restart.max_retries:
                 return Stay(f"it exited {recent + 1} times within 5 minutes, last with {code}")
-            return Again(min(FIRST_DELAY * 2**recent, LONGEST_DELAY))
+            return Again(min(FIRST_DELAY * 2 ** min(recent, _DOUBLINGS), LONGEST_DELAY))

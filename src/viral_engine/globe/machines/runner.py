@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
 
-from viral_engine.errors import PlatformError
+from viral_engine.errors import NotFoundError, PlatformError
 from viral_engine.fly.model import MachineConfig, MachineState
 from viral_engine.globe.machines.checks import (
     WARNING,
@@ -53,26 +53,33 @@ class MachineRunner:
     _checks: set[asyncio.Task[None]] = field(default_factory=set)
     _listeners: set[asyncio.Task[None]] = field(default_factory=set)
     _restarts: list[float] = field(default_factory=list)
+    _ended: bool = False
 
     async def run(self) -> None:
         """Obey orders until the machine is destroyed; a cancelled runner kills its machine."""
         try:
             while self.record.state is not MachineState.DESTROYED:
                 kind, what, done = await self._orders.get()
+                failure: PlatformError | None = None
                 try:
                     await self._obey(kind, what)
+                    self.host.changed()
                 except PlatformError as exc:
-                    if done and not done.done():
-                        done.set_exception(exc)
+                    failure = exc
+                except Exception as exc:  # noqa: BLE001 - an owner that dies leaves its machine to nobody
+                    failure = self._failed(kind, exc)
                 finally:
-                    if done and not done.done():
-                        done.set_result(None)
-                self.host.changed()
+                    _answer(done, failure)
         finally:
+            self._ended = True
+            while not self._orders.empty():
+                _answer(self._orders.get_nowait()[2], self._is_gone())
             await self._end_now()
 
     async def order(self, kind: str, what: object = None) -> None:
-        """Have something done by the owner and wait until it was; raises what it raised."""
+        """Have something done by the owner and wait until it was; raises PlatformError."""
+        if self._ended:
+            raise self._is_gone()
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._orders.put_nowait((kind, what, done))
         await done
@@ -108,6 +115,18 @@ class MachineRunner:
                 waiting = self.record.state is MachineState.STARTING and self._process is None
                 if waiting and version == self.record.instance_id:
                     await self._start("flyd")
+
+    def _is_gone(self) -> PlatformError:
+        return NotFoundError(f"machine {self.record.id} is gone", status=404)
+
+    def _failed(self, kind: str, exc: Exception) -> PlatformError:
+        """What to tell of an order that could not be carried out; a start ends as ``failed``."""
+        said = f"the machine cannot {kind}: {exc}"
+        if self.record.state is MachineState.STARTING and self._process is None:
+            self.record.state = MachineState.FAILED
+            self.record.note("launch", "failed", source="flyd", error=said)
+        self.host.hear(self.record, said)
+        return PlatformError(said, status=500)
 
     async def _start(self, source: str) -> None:
         if self._process is not None:
@@ -221,6 +240,15 @@ class MachineRunner:
     def _report(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (exc := task.exception()) is not None:
             self.host.hear(self.record, f"the platform's own task failed: {exc!r}")
+
+
+def _answer(done: asyncio.Future[None] | None, failure: PlatformError | None) -> None:
+    if done is None or done.done():
+        return
+    if failure is None:
+        done.set_result(None)
+    else:
+        done.set_exception(failure)
 
 
 def _check_row(name: str, result: CheckResult) -> dict[str, str]:
