@@ -74,7 +74,7 @@ def running(
         steps = _follow(process, told, said)
         yield Arm(process.pid, own, Start(time.monotonic() - began, steps))
     finally:
-        _stop(process, own)
+        _stop(process)
         if not keep and (home / "globe.json").exists():
             _viral(own, "down", "--purge")
 
@@ -103,19 +103,14 @@ def _follow(process: subprocess.Popen[bytes], told: Path, said: Path) -> dict[st
     raise BenchError(f"viral up {ended}: {said.read_text(encoding='utf-8')[-2000:]}")
 
 
-def _stop(process: subprocess.Popen[bytes], environ: Mapping[str, str]) -> None:
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End a globe as Ctrl-C would, and by force where that is not enough."""
+    process.terminate()
     try:
-        if process.poll() is None:
-            _viral(environ, "down")
-            process.wait(STOPPED_WITHIN)
-    except (BenchError, subprocess.TimeoutExpired):
-        process.terminate()
+        process.wait(STOPPED_WITHIN)
     finally:
-        try:
-            process.wait(STOPPED_WITHIN)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        process.kill()
+        process.wait()
 
 
 def _viral(environ: Mapping[str, str], *arguments: str) -> str:

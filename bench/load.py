@@ -47,7 +47,7 @@ class Target:
     """An arm and the region that should answer reads there."""
 
     arm: Arm
-    served_by: str
+    reads_from: str
 
 
 def k6_command(load: Load, k6: Path, summary: Path) -> list[str]:
@@ -79,6 +79,8 @@ def seen_in(summary: str) -> Seen:
 
 
 def _quantiles(told: Mapping[str, Any]) -> Quantiles:
+    if not told["count"]:  # k6 tells zeros of what never was
+        return Quantiles(0, None, None, None, None)
     return Quantiles(told["count"], told["p50_ms"], told["p95_ms"], told["p99_ms"], told["max_ms"])
 
 
@@ -120,7 +122,7 @@ class _Run:
             said = self.said.read_text(encoding="utf-8")[-2000:]
             raise BenchError(f"k6 failed with {self.process.returncode}: {said}")
         seen = seen_in(self.summary.read_text(encoding="utf-8"))
-        return Measured(load.asked, target.served_by, seen, self.k6.effort(), self.hub.effort())
+        return Measured(load.asked, target.reads_from, seen, self.k6.effort(), self.hub.effort())
 
 
 @contextmanager

@@ -59,10 +59,15 @@ def pss_in(smaps_rollup: str) -> int | None:
     return None
 
 
-def waited_in(schedstats: Iterable[str]) -> float | None:
-    """Sum the seconds that the threads of a process waited for a CPU; None for no threads."""
-    waits = [int(fields[1]) for text in schedstats if len(fields := text.split()) == 3]
-    return sum(waits) / 1e9 if waits else None
+def waits_in(schedstats: Iterable[str]) -> tuple[float, int] | None:
+    """Sum over the threads of a process the seconds waited for a CPU, and how often it got one.
+
+    None where the kernel tells of no thread.
+    """
+    told = [fields for text in schedstats if len(fields := text.split()) == 3]
+    if not told:
+        return None
+    return sum(int(waited) for _, waited, _ in told) / 1e9, sum(int(turns) for *_, turns in told)
 
 
 def tree(pid: int) -> list[psutil.Process]:
@@ -104,6 +109,13 @@ def _pss(pid: int) -> int | None:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    at: float
+    cpu_s: float
+    waits: tuple[float, int] | None
+
+
 @dataclass(eq=False, slots=True)
 class Watch:
     """Follows one process from its first look to the last one at which it still ran.
@@ -113,27 +125,29 @@ class Watch:
 
     pid: int
     name: str | None = None
-    _first: tuple[float, float, float | None] | None = None
-    _last: tuple[float, float, float | None] = field(default=(0.0, 0.0, None))
+    _looks: list[_Look] = field(default_factory=list)
 
     def look(self) -> None:
         """Take note of what it has used so far; nothing once it is gone."""
         with suppress(psutil.Error, OSError):
             process = psutil.Process(self.pid)
-            if self.name is not None and process.name() != self.name:
-                return
-            times = process.cpu_times()
-            waited = waited_in(
-                path.read_text(encoding="ascii")
-                for path in Path(f"/proc/{self.pid}/task").glob("*/schedstat")
-            )
-            if waited is None and self._last[2] is not None:
-                return  # its threads are ending
-            self._last = (time.monotonic(), times.user + times.system, waited)
-            self._first = self._first or self._last
+            if self.name in {None, process.name()} and process.status() != psutil.STATUS_ZOMBIE:
+                self._looks.append(_look(process))
 
     def effort(self) -> Effort:
-        """What it used between the first look and the last."""
-        began, ended = self._first or self._last, self._last
-        waited = None if began[2] is None or ended[2] is None else ended[2] - began[2]
-        return Effort(ended[1] - began[1], waited, ended[0] - began[0])
+        """What it used between the first look and the last; LookupError when it was never seen."""
+        if not self._looks:
+            raise LookupError(f"the process {self.pid} ended before it was looked at")
+        first, last = self._looks[0], self._looks[-1]
+        delay = None
+        if first.waits and last.waits:
+            turns = max(last.waits[1] - first.waits[1], 1)
+            delay = 1000 * (last.waits[0] - first.waits[0]) / turns
+        return Effort(last.at - first.at, last.cpu_s - first.cpu_s, delay)
+
+
+def _look(process: psutil.Process) -> _Look:
+    folder = Path(f"/proc/{process.pid}/task")
+    stats = [path.read_text(encoding="ascii") for path in folder.glob("*/schedstat")]
+    times = process.cpu_times()
+    return _Look(time.monotonic(), times.user + times.system, waits_in(stats))

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bench.figures import (
+    Effort,
     Measured,
     Quantiles,
     State,
@@ -76,8 +77,8 @@ def rows(report: Report, judged: Verdicts) -> Iterator[Row]:
     yield from ((f"  {part}", _mib(size), "", "", "") for part, size in
                 report.memory.by_part.items())  # fmt: skip
     reads = report.pairs["reads"]
-    yield ("CPU of k6, reads", _cores(reads.near.k6.share), _cores(reads.far.k6.share), "", "")
-    yield ("CPU of the network", _cores(reads.near.hub.share), _cores(reads.far.hub.share), "", "")
+    yield from _effort_rows("k6", reads.near.k6, reads.far.k6)
+    yield from _effort_rows("the network", reads.near.hub, reads.far.hub)
 
 
 def _pair_rows(name: str, pair: Pair, said: str) -> Iterator[Row]:
@@ -100,6 +101,11 @@ def _bare_row(report: Report, pair: Pair) -> Iterator[Row]:
     if not pair.near.doubts():
         times = ratio(report.round_trip_ms, pair.near.seen.reads.p50_ms)
         yield ("  the bare round trip", "", _ms(report.round_trip_ms), _times(times), "")
+
+
+def _effort_rows(who: str, near: Effort, far: Effort) -> Iterator[Row]:
+    yield (f"CPU of {who}, during reads", f"{near.share:.0%}", f"{far.share:.0%}", "", "of a core")
+    yield ("  each wait for it", _ms(near.delay_ms), _ms(far.delay_ms), "", "")
 
 
 def _start_rows(report: Report, judged: Verdicts) -> Iterator[Row]:
@@ -175,7 +181,3 @@ def _times(value: float | None) -> str:
 
 def _mib(size: int) -> str:
     return f"{size / MIB:.0f} MiB"
-
-
-def _cores(share: float) -> str:
-    return f"{share:.0%} of a core"

@@ -24,7 +24,7 @@ from viral_engine.fly.model import App, ExecResult, Machine
 from viral_engine.globe.edges import Edges
 from viral_engine.globe.faults import Faults
 from viral_engine.globe.logbook import LogLine
-from viral_engine.globe.network.addresses import NetworkMode
+from viral_engine.globe.network.addresses import AddressPlan, NetworkMode
 from viral_engine.globe.network.links import FaultKind, NetworkFault, anycast_routes
 from viral_engine.globe.platform import Platform
 from viral_engine.globe.world import Globe, GlobeSpec
@@ -32,10 +32,9 @@ from viral_engine.operations.observe import TOLD
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "commands.md").read_text("utf-8")
 COMMANDS, JSON = PAGE.split("\n## JSON\n")
-SECTIONS = {
-    title: text
-    for title, text in re.findall(r"^### `(viral[^`]*)`\n(.*?)(?=^##|\Z)", COMMANDS, re.M | re.S)
-}
+SECTIONS = dict(
+    re.findall(r"^### `(viral[^`]*)`\n(.*?)(?=^##|\Z)", COMMANDS, re.MULTILINE | re.DOTALL)
+)
 REGIONS = ("iad", "lhr", "yyz")
 
 
@@ -137,6 +136,7 @@ def globe(tmp_path: Path) -> Globe:
     spec = GlobeSpec(
         home=tmp_path, regions=REGIONS, edges=("iad", "lhr"), near="iad", mode=NetworkMode.WAN,
         why_mode="as root", rtt_factor=1.0, port=None, environ={},
+        envoy=Path("envoy"),
     )  # fmt: skip
     made = Globe(spec, _ports={"anycast": 1, "iad": 2, "lhr": 3, "api": 4})
     made._edges = cast("Edges", SimpleNamespace(alive=frozenset({"iad"})))
@@ -146,9 +146,18 @@ def globe(tmp_path: Path) -> Globe:
 
 @pytest.fixture
 async def facts(globe: Globe) -> dict[str, Any]:
-    faults = Faults(cast("Platform", None), NetworkMode.WAN, apply=cast("Any", None))
-    faults._network["1"] = NetworkFault(FaultKind.CUT, ("iad", "lhr"))
-    faults._paused["2"] = "app-lhr"
+    running = SimpleNamespace(process=SimpleNamespace(pause=lambda: None))
+    platform = SimpleNamespace(
+        runners={"app-lhr": running},
+        network=SimpleNamespace(plan=AddressPlan(NetworkMode.WAN, REGIONS)),
+    )
+
+    async def put_in_force(_faults: tuple[NetworkFault, ...]) -> None:
+        """There are no packets."""
+
+    faults = Faults(cast("Platform", platform), NetworkMode.WAN, apply=put_in_force)
+    await faults.add({"kind": "cut", "regions": ["iad", "lhr"]})
+    await faults.add({"kind": "pause", "machine": "app-lhr"})
     told = Told(globe.status() | {"faults": faults.in_force()})
     return await status.gather(cast("FlyClient", told)) | {"engines": {"etcd": "3.5.1"}}
 
@@ -161,12 +170,12 @@ def test_every_key_of_the_status_is_on_the_page_and_no_other(facts: dict[str, An
 
 def first(line: str) -> str:
     """Return the first cell of a table's row."""
-    return line.split(" | ")[0] if line.startswith("| `") else ""
+    return line.split(" | ", maxsplit=1)[0] if line.startswith("| `") else ""
 
 
 def row(name: str) -> set[str]:
     """Return the words that the rest of a row marks as keys."""
-    (found,) = re.findall(rf"^\| `{re.escape(name)}` \| (.*)$", JSON, re.M)
+    (found,) = re.findall(rf"^\| `{re.escape(name)}` \| (.*)$", JSON, re.MULTILINE)
     return set(re.findall(r"`(\w+)`", found))
 
 
@@ -207,7 +216,7 @@ def test_what_faults_and_the_end_print_has_the_keys_of_the_page(
 
 
 def test_the_exit_codes_and_the_kinds_of_fault_are_the_ones_of_the_page() -> None:
-    assert re.findall(r"^\| (\d) \|", PAGE, re.M) == ["0", "1", "2"]
+    assert re.findall(r"^\| (\d) \|", PAGE, re.MULTILINE) == ["0", "1", "2"]
     kinds = {kind.value for kind in FaultKind} | {"pause", "kill"}
     assert {name.split()[-1] for name in SECTIONS if name.startswith("viral fault ")} == {
         *kinds,

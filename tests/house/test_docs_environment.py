@@ -12,9 +12,10 @@ import viral_engine
 from viral_engine.cluster import ClusterView, NodeView, Role
 from viral_engine.data import Need, decide
 from viral_engine.fly.model import MachineConfig, Mount
+from viral_engine.globe.logbook import LogBook
 from viral_engine.globe.machines.record import MachineRecord
 from viral_engine.globe.platform import Network, Platform
-from viral_engine.operations.blueprint import Addresses, Blueprint, Place, places
+from viral_engine.operations.blueprint import Addresses, Blueprint, places
 from viral_engine.operations.secrets import Secrets
 from viral_engine.topology.model import default_deployment
 
@@ -53,8 +54,8 @@ def environments() -> dict[str, set[str]]:
 
 def set_by_the_platform(tmp_path: Path) -> set[str]:
     platform = Platform(
-        tmp_path, cast("Network", SimpleNamespace()), cast("object", None), {}, isolate=False
-    )  # type: ignore[arg-type]  # neither is asked for an environment
+        tmp_path, cast("Network", SimpleNamespace()), cast("LogBook", None), {}, isolate=False
+    )
     config = MachineConfig(image="x", mounts=(Mount(volume="vol_1", path="/data"),))
     record = MachineRecord("1", "demo", "app", "iad", 0, "127.0.0.1", config)
     return set(platform.environment_of(record))
@@ -72,11 +73,6 @@ def test_the_environment_of_the_other_machines_is_on_the_page(tmp_path: Path) ->
     assert given - apps <= said
     read = set(re.findall(r"\bVIRAL_[A-Z_]*[A-Z]\b", source("nodes", "globe")))
     assert said <= read
-
-
-def test_every_place_of_the_environment_is_one_that_a_deployment_has() -> None:
-    assert all(isinstance(place, Place) for place in places(default_deployment()))
-    assert set(environments()) == {"app", "cache", "database", "witness"}
 
 
 def views() -> list[ClusterView]:

@@ -31,6 +31,7 @@ from viral_engine.globe.edge import (
     publish,
     render,
 )
+from viral_engine.nodes.binaries import Engines
 
 CHECK = Check(interval_s=0.1, timeout_s=0.5, path="/health", failures=1)
 HTTP_PORT = 8080
@@ -253,7 +254,9 @@ async def edge(view: EdgeView) -> AsyncIterator[Edge]:
         view = replace(view, admin=f"{name}/admin.sock")
         publish(folder, render(view, folder))
         process = await asyncio.create_subprocess_exec(
-            *command(folder), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+            *command(folder, Engines(os.environ).envoy()),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
         )
         log = asyncio.create_task(_lines(process))
         base = f"http://{view.addresses[0]}:{HTTP_PORT}"

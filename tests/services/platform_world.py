@@ -15,6 +15,7 @@ from viral_engine.fly.model import Init, MachineConfig
 from viral_engine.globe.home import LAYOUT, Manifest, claim
 from viral_engine.globe.network.addresses import NetworkMode
 from viral_engine.globe.world import Globe, GlobeSpec
+from viral_engine.nodes.binaries import Engines
 
 APP = "shop"
 
@@ -44,6 +45,7 @@ async def platform(
         rtt_factor=1.0,
         port=None,
         environ=dict(os.environ),
+        envoy=Engines(os.environ).envoy(),
     )
     async with Globe(spec) as globe, FlyClient(globe.api_url, globe.token) as client:
         yield Running(globe, client, GlobeExtension(client))

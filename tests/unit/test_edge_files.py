@@ -124,7 +124,8 @@ def test_only_what_changed_is_written_and_what_is_gone_is_deleted(tmp_path: Path
 
 
 def test_envoy_is_started_small_and_without_hot_restart() -> None:
-    line = command(FOLDER)
+    line = command(FOLDER, Path("/usr/bin/envoy"))
+    assert line[0] == "/usr/bin/envoy"
     assert line[1:3] == ["--config-path", "/edges/lhr/bootstrap.json"]
     assert {"--disable-hot-restart", "--concurrency"} < set(line)
 

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import click
 
-from viral_engine.cli.output import console, print_json
+from viral_engine.cli.output import console, print_json, say_failure
 from viral_engine.cli.steps import PrintedSteps
 from viral_engine.errors import GlobeError
 
@@ -21,18 +21,20 @@ GIVE_UP_AFTER = 300.0
 
 LOOK_EVERY = 0.1
 
+BACKGROUND = "VIRAL_UP_IN_BACKGROUND"
+"""Set for the process in the background, which is given the same options."""
+
 
 def run_detached(home: Path, *, as_json: bool) -> None:
     """Start ``viral up`` with the same options in a session of its own; returns when it is ready.
 
     What it writes goes to ``up.jsonl`` and ``up.err`` of the data folder. Ctrl-C stops it again.
     """
-    arguments = [arg for arg in sys.argv[1:] if arg not in ("--detach", "-d", "--json")]
-    command = [sys.executable, "-m", "viral_engine.cli.main", *arguments, "--json"]
+    command = [sys.executable, "-m", "viral_engine.cli.main", *sys.argv[1:], "--json"]
     with (home / "up.jsonl").open("w") as out, (home / "up.err").open("w") as err:
         process = subprocess.Popen(
             command, stdout=out, stderr=err, stdin=subprocess.DEVNULL, start_new_session=True,
-            env=os.environ | {"VIRAL_HOME": str(home)},
+            env=os.environ | {"VIRAL_HOME": str(home), BACKGROUND: "1"},
         )  # fmt: skip
     try:
         with (home / "up.jsonl").open() as lines:
@@ -89,6 +91,5 @@ def _fail(error: dict[str, str], *, as_json: bool, code: int) -> None:
     if as_json:
         print_json({"error": error})
     else:
-        console().print(f"[red]Error:[/] {error['message']}", markup=True)
-        console().print(f"  {error['suggestion']}", markup=False)
+        say_failure(error["message"], error["suggestion"])
     raise click.exceptions.Exit(code or 1)

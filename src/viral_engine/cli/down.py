@@ -27,20 +27,23 @@ LOOK_EVERY = 0.1
 @command_errors
 def down(purging: bool, home: Path, as_json: bool) -> None:
     """Stop the globe; a second up comes back with the same data."""
+    ran = False
     try:
         pid = read_run_file(home)["pid"]
     except NotRunningError:
         if not purging:
             raise
     else:
+        ran = True
         with_client(home, lambda client: GlobeExtension(client).shut_down())
         _wait_for_end(pid)
     if purging:
         purge(home)
     if as_json:
-        print_json({"stopped": True, "purged": purging})
+        print_json({"stopped": ran, "purged": purging})
     else:
-        console().print(f"Stopped. The data {'is deleted' if purging else f'stays in {home}'}.")
+        said = f"Stopped. The data {'is deleted' if purging else f'stays in {home}'}."
+        console().print(said, markup=False)
 
 
 def _wait_for_end(pid: int) -> None:

@@ -11,6 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from viral_engine.errors import ViralError
 
@@ -39,7 +40,7 @@ def print_table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     for column in columns:
         table.add_column(column, no_wrap=True)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))  # as it is: names may have brackets
     width = None if sys.stdout.isatty() else WIDE
     Console(highlight=False, width=width).print(table)
 
@@ -52,14 +53,16 @@ def say_error(error: ViralError, *, as_json: bool) -> None:
         sys.stdout.write(json.dumps(said) + "\n")
         sys.stdout.flush()
         return
+    say_failure(error.message, error.suggestion)
+
+
+def say_failure(message: str, suggestion: str) -> None:
+    """Say an error to people; its text may be anybody's and is shown as it is."""
     screen = console()
-    screen.print(f"[red]Error:[/] {_plain(error.message)}")
-    if error.suggestion:
-        screen.print(f"  {_plain(error.suggestion)}")
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")
+    screen.print("[red]Error:[/] ", end="")
+    screen.print(message, markup=False)
+    if suggestion:
+        screen.print(f"  {suggestion}", markup=False)
 
 
 def command_errors(function: Callable[P, R]) -> Callable[P, R]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from viral_engine import __version__
+from viral_engine.cli.detach import BACKGROUND, run_detached
 from viral_engine.cli.output import command_errors, json_option, print_json, print_table
 from viral_engine.cli.place import home_option
 from viral_engine.cli.steps import Steps, steps_for
@@ -74,9 +75,7 @@ def up(
     if deployment.service.app != BUNDLED_APP:
         check_import(deployment.service.app, Path.cwd())
     Engines(os.environ).versions()  # raises when one is missing, before anything is started
-    if detach:
-        from viral_engine.cli.detach import run_detached  # noqa: PLC0415 - only then
-
+    if detach and BACKGROUND not in os.environ:
         run_detached(home, as_json=as_json)
         return
     with locked(home):
@@ -84,6 +83,7 @@ def up(
         spec = GlobeSpec(
             home=home, regions=(*deployment.all_codes, *places_of_users), edges=deployment.region_codes, near=near,
             mode=mode, why_mode=why, rtt_factor=rtt_factor, port=port, environ=dict(os.environ),
+            envoy=Engines(os.environ).envoy(),
         )  # fmt: skip
         steps = steps_for(as_json=as_json)
         with contextlib.closing(steps):
@@ -99,6 +99,11 @@ def _near(deployment: Deployment, near: str | None) -> str:
             f'near is "{near}", which is not one of the regions.', suggestion=f"They are: {listed}."
         )
     return near
+
+
+def _engine_choice() -> dict[str, str]:
+    """Machines take their engines from where this command was told to."""
+    return {name: os.environ[name] for name in ("VIRAL_ENGINES",) if name in os.environ}
 
 
 def _extra_places(deployment: Deployment, users: str | None) -> tuple[str, ...]:
@@ -166,7 +171,7 @@ async def _bring_up(
         primary={region: globe.private_edge(region) for region in spec.edges},
         image=f"viral-engine:{__version__}",
         app_folder=str(Path.cwd()),
-        extra_env={},
+        extra_env=_engine_choice(),
         progress=steps,
         edges=globe.addresses["edges"],
     )

@@ -41,7 +41,7 @@ def welcome(globe: Globe, machines: list[Machine], steps: Steps) -> None:
 
 
 def _tries(far: str, anycast: str, *, flat: bool, edge: str) -> list[str]:
-    task = '-H content-type:application/json -d \'{"description":"hello"}\''
+    task = '-H content-type:application/json -d \'{"title":"hello"}\''
     if flat:
         return [f"curl -i {edge}/api/tasks {task}", f"curl -i {edge}/api/tasks", "viral status"]
     return [

@@ -38,6 +38,7 @@ class Edges:
     folder: Path
     logs: LogBook
     isolate: bool
+    envoy: Path
     route: Callable[[frozenset[str]], Awaitable[None]]
     alive: frozenset[str] = frozenset()
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -87,7 +88,7 @@ class Edges:
     def _launch(self, region: str) -> Launch:
         folder = self.folder / region
         return Launch(
-            argv=tuple(edge.command(folder)),
+            argv=tuple(edge.command(folder, self.envoy)),
             env={"PATH": os.defpath, "HOME": str(folder)},
             cwd=folder,
             namespace=self.platform.network.namespace(region),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -25,14 +24,19 @@ class Faults:
     mode: NetworkMode
     apply: Callable[[tuple[NetworkFault, ...]], Awaitable[None]]
     _network: dict[str, NetworkFault] = field(default_factory=dict)
-    _paused: dict[str, str] = field(default_factory=dict)
+    _paused: dict[str, tuple[str, MachineProcess]] = field(default_factory=dict)
 
     def in_force(self) -> list[dict[str, Any]]:
-        """Every fault that holds now."""
+        """Every fault that holds now; a pause ends with the process that was paused."""
+        self._paused = {
+            key: (machine, process)
+            for key, (machine, process) in self._paused.items()
+            if self._process(machine) is process
+        }
         network = [{"id": key, **asdict(fault)} for key, fault in self._network.items()]
         paused = [
             {"id": key, "kind": "pause", "machine": machine}
-            for key, machine in self._paused.items()
+            for key, (machine, _) in self._paused.items()
         ]
         return [*network, *paused]
 
@@ -49,8 +53,7 @@ class Faults:
                 f"The fault {kind} needs the wan network, and this globe is flat.",
                 suggestion="Start it with: viral up --network wan.",
             )
-        regions = tuple(str(region) for region in body.get("regions") or ())
-        fault = NetworkFault(FaultKind(kind), regions, float(body.get("amount") or 0))
+        fault = NetworkFault(FaultKind(kind), _regions(body), _amount(body))
         fault.check(self.platform.network.plan.regions)
         key = new_version()
         self._network[key] = fault
@@ -63,18 +66,18 @@ class Faults:
             del self._network[key]
             await self.apply(tuple(self._network.values()))
         elif key in self._paused:
-            self._resume(self._paused.pop(key))
+            self._paused.pop(key)[1].resume()
         else:
             raise NotFoundError(f"no fault {key} is in force", status=404)
 
     async def clear_all(self) -> int:
         """Undo every fault and return how many there were."""
-        count = len(self._network) + len(self._paused)
+        count = len(self.in_force())
+        for _, process in self._paused.values():
+            process.resume()
+        self._paused.clear()
         self._network.clear()
         await self.apply(())
-        for machine in self._paused.values():
-            self._resume(machine)
-        self._paused.clear()
         return count
 
     def _add_machine_fault(self, kind: str, machine: str) -> str:
@@ -87,15 +90,23 @@ class Faults:
             process.kill()
         else:
             process.pause()
-            self._paused[key] = machine
+            self._paused[key] = (machine, process)
         return key
-
-    def _resume(self, machine: str) -> None:
-        process = self._process(machine)
-        if process is not None:
-            process.resume()
-            process.signal(signal.SIGCONT)
 
     def _process(self, machine: str) -> MachineProcess | None:
         runner = self.platform.runners.get(machine)
         return runner.process if runner else None
+
+
+def _regions(body: dict[str, Any]) -> tuple[str, ...]:
+    given = body.get("regions") or []
+    if not isinstance(given, list) or not all(isinstance(region, str) for region in given):
+        raise MisuseError("regions must be a list of region codes.")
+    return tuple(given)
+
+
+def _amount(body: dict[str, Any]) -> float:
+    given = body.get("amount") or 0
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        raise MisuseError(f"The amount must be a number, got {given!r}.")
+    return float(given)

@@ -68,6 +68,12 @@ def claim(home: Path, manifest: Manifest) -> None:
 def _read(path: Path) -> Manifest:
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
+        if stored["layout"] != LAYOUT:  # told before the fields, which may be others there
+            raise DataFolderError(
+                f"{path.parent} was made by another version "
+                f"(layout {stored['layout']}, this is {LAYOUT}).",
+                suggestion=_REMEDY,
+            )
         return Manifest(**(stored | {"regions": tuple(stored["regions"])}))
     except (ValueError, TypeError, KeyError) as exc:
         raise DataFolderError(
@@ -79,11 +85,6 @@ _REMEDY = "Choose another with --home or VIRAL_HOME, or delete this one with: vi
 
 
 def _compare(home: Path, found: Manifest, wanted: Manifest) -> None:
-    if found.layout != wanted.layout:
-        raise DataFolderError(
-            f"{home} was made by another version (layout {found.layout}, this is {wanted.layout}).",
-            suggestion=_REMEDY,
-        )
     for field in ("app", "primary_region", "regions"):
         theirs, ours = getattr(found, field), getattr(wanted, field)
         if theirs != ours:
@@ -101,7 +102,15 @@ def _shown(value: object) -> str:
 def kept_block(home: Path) -> int:
     """The block of loopback addresses that the machines of this folder know; 0 for none yet."""
     path = home / "network.json"
-    return int(json.loads(path.read_text(encoding="utf-8"))["block"]) if path.exists() else 0
+    return int(_kept_network(path)["block"]) if path.exists() else 0
+
+
+def _kept_network(path: Path) -> dict[str, Any]:
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        return {"mode": str(kept["mode"]), "block": int(kept["block"])}
+    except (ValueError, TypeError, KeyError) as exc:
+        raise DataFolderError(f"{path} cannot be read.", suggestion=_REMEDY) from exc
 
 
 def keep_network(home: Path, plan: AddressPlan) -> None:
@@ -112,13 +121,15 @@ def keep_network(home: Path, plan: AddressPlan) -> None:
     path = home / "network.json"
     kept = {"mode": plan.mode.value, "block": plan.block}
     if path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = _kept_network(path)
         if before["mode"] != plan.mode.value:
             raise DataFolderError(
                 f"The machines in {home} live in the {before['mode']} network, not in {plan.mode}.",
                 suggestion=f"Start it with --network {before['mode']}, or use another --home.",
             )
-    path.write_text(json.dumps(kept), encoding="utf-8")
+    draft = path.with_suffix(".new")
+    draft.write_text(json.dumps(kept), encoding="utf-8")
+    draft.replace(path)
 
 
 @contextmanager
@@ -148,13 +159,17 @@ def read_run_file(home: Path) -> dict[str, Any]:
     try:
         facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         os.kill(facts["pid"], 0)
-    except (OSError, ValueError, KeyError) as exc:
+    except (OSError, ValueError, KeyError, TypeError) as exc:
         raise NotRunningError(f"No globe runs from {home}.") from exc
     return facts
 
 
 def purge(home: Path) -> None:
-    """Delete a data folder; raises MisuseError for a folder that is none."""
+    """Delete a data folder; raises MisuseError for a folder that is none.
+
+    Raises AlreadyRunningError, and deletes nothing, while a globe holds it.
+    """
     if not (home / "globe.json").exists():
         raise MisuseError(f"{home} is not a data folder; nothing was deleted.")
-    shutil.rmtree(home)
+    with locked(home):
+        shutil.rmtree(home)

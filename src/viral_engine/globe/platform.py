@@ -18,6 +18,7 @@ from viral_engine.globe.machines.checks import OpenSocket
 from viral_engine.globe.machines.process import Launch, MachineProcess
 from viral_engine.globe.machines.record import MachineRecord, new_machine_id, timestamp
 from viral_engine.globe.machines.runner import MachineRunner
+from viral_engine.globe.names import write_names
 from viral_engine.globe.network.addresses import FIRST_MACHINE, LAST_MACHINE, AddressPlan
 
 
@@ -88,13 +89,13 @@ class Platform:
             raise PlatformError(f"region {region} is not one of this globe", status=422)
         if any(record.name == name for record in self.machines(app)):
             raise ConflictError("already_exists: unique machine name violation", status=409)
-        for mount in config.mounts:
-            self._attachable(app, mount.volume, region)
+        self.check_mounts(app, region, config)
         number = self._free_number(region)
+        name = name or self._free_name(app, f"{app}-{region}-{number}")
         record = MachineRecord(
             id=new_machine_id(),
             app=app,
-            name=name or f"{app}-{region}-{number}",
+            name=name,
             region=region,
             number=number,
             private_ip=self.network.plan.machine(region, number),
@@ -117,7 +118,7 @@ class Platform:
                 f"failed_precondition: machine {record.id} is {record.state}, stop it or use force",
                 status=412,
             )
-        await runner.order("destroy")
+        await runner.order("destroy")  # raises for the second of two who destroy it at once
         await self._tasks.pop(record.id)
         self.runners.pop(record.id)
         self.destroyed[record.id] = record
@@ -187,6 +188,7 @@ class Platform:
             cwd=self._working_folder(record),
             namespace=self.network.namespace(record.region),
             isolate=self.isolate,
+            names=self.home / "etc" if self.isolate else None,
         )
 
     def launch_inside(
@@ -231,6 +233,7 @@ class Platform:
 
     def changed(self) -> None:
         """Keep the state on disk and wake everybody who waits for a change of it."""
+        write_names(self.home / "etc", self.machines())
         if not self._closing:  # what ran before the end is what the next platform starts
             self._save()
         self._change.set()
@@ -264,7 +267,8 @@ class Platform:
         """Stop every machine as its configuration says; what ran is started by the next restore."""
         self._closing = True
         running = [runner for runner in self.runners.values() if runner.process is not None]
-        await asyncio.gather(*(_stop(runner) for runner in running))
+        # A machine that cannot be stopped as it should be is killed with its runner, below.
+        await asyncio.gather(*(_stop(runner) for runner in running), return_exceptions=True)
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
@@ -280,14 +284,28 @@ class Platform:
             raise NotFoundError(f"app {name} not found", status=404)
         return self.apps[name]
 
-    def _attachable(self, app: str, volume: str, region: str) -> None:
+    def check_mounts(
+        self, app: str, region: str, config: MachineConfig, machine: MachineRecord | None = None
+    ) -> None:
+        """Raise PlatformError unless ``machine`` (None for a new one) may mount what it wants."""
+        for mount in config.mounts:
+            self._attachable(app, mount.volume, region, machine)
+
+    def _attachable(
+        self, app: str, volume: str, region: str, machine: MachineRecord | None
+    ) -> None:
         owner, found = self.volumes.get(volume, ("", None))
         if found is None or owner != app:
             raise NotFoundError(f"volume {volume} not found in app {app}", status=404)
         if found.region != region:
             raise PlatformError(f"volume {volume} is in {found.region}, not {region}", status=422)
-        if self.attached_to(volume) is not None:
+        if self.attached_to(volume) not in (None, machine.id if machine else None):
             raise ConflictError(f"volume {volume} is attached to another machine", status=409)
+
+    def _free_name(self, app: str, wanted: str) -> str:
+        taken = {record.name for record in self.machines(app)}
+        others = (f"{wanted}-{number}" for number in range(2, len(taken) + 3))
+        return next(name for name in (wanted, *others) if name not in taken)
 
     def _free_number(self, region: str) -> int:
         used = {record.number for record in self.machines() if record.region == region}
@@ -315,8 +333,8 @@ class Platform:
         }
         path = self.home / "platform.json"
         draft = path.with_suffix(".new")
+        draft.touch(mode=0o600)  # before there is anything in it: configurations hold secrets
         draft.write_text(json.dumps(state), encoding="utf-8")
-        draft.chmod(0o600)
         draft.replace(path)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from viral_engine.fly.model import Check, MachineState, Service
 from viral_engine.globe import edge
 from viral_engine.globe.machines.record import MachineRecord
-from viral_engine.globe.network.addresses import AddressPlan
+from viral_engine.globe.network.addresses import AddressPlan, NetworkMode
 from viral_engine.topology.rtt import by_distance
 
 HTTP_PORT = 8080
@@ -35,13 +35,20 @@ def view_of(
             kind[f"{machine.app}-{service.internal_port}"].append((machine, service))
     return edge.EdgeView(
         region=region,
-        addresses=(plan.edge(region), plan.anycast),
+        addresses=_addresses(region, plan),
         private_address=plan.edge(region),
         regions_by_rtt=by_distance(region, plan.regions),
         http=tuple(_http(name, members) for name, members in sorted(http.items())),
         tcp=tuple(_tcp(name, members) for name, members in sorted(tcp.items())),
         admin=str(admin) if admin is not None else None,
     )
+
+
+def _addresses(region: str, plan: AddressPlan) -> tuple[str, ...]:
+    """Where users reach the edge; on one shared loopback only one could have the anycast address."""
+    if plan.mode is NetworkMode.FLAT:
+        return (plan.edge(region),)
+    return (plan.edge(region), plan.anycast)
 
 
 def _http(name: str, members: list[tuple[MachineRecord, Service]]) -> edge.HttpService:

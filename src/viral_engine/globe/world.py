@@ -49,6 +49,7 @@ class GlobeSpec:
     rtt_factor: float
     port: int | None
     environ: Mapping[str, str]
+    envoy: Path
     seed: int = 0
 
 
@@ -119,7 +120,13 @@ class Globe:
         await platform.restore()
         self._stack.push_async_callback(platform.close)
         self._edges = Edges(
-            platform, spec.edges, spec.home / "edges", logs, isolate, self._route_anycast
+            platform,
+            spec.edges,
+            spec.home / "edges",
+            logs,
+            isolate,
+            spec.envoy,
+            self._route_anycast,
         )
         self._run_in_background(self._edges.run(), "edges")
         await self._open_doors(listeners)
@@ -165,8 +172,15 @@ class Globe:
             "network": self.spec.mode.value,
             "namespaces": {place: self._network.namespace(place) for place in places},
             "addresses": self.addresses,
-            "anycast_address": f"http://{self._network.plan.anycast}:{HTTP_PORT}",
+            "anycast_address": self._direct_anycast(),
         }
+
+    def _direct_anycast(self) -> str:
+        """The anycast address without a door in the way; in flat there is none but the door."""
+        assert self._network is not None
+        if self.spec.mode is NetworkMode.FLAT:
+            return str(self.addresses["anycast"])
+        return f"http://{self._network.plan.anycast}:{HTTP_PORT}"
 
     async def _set_faults(self, faults: tuple[NetworkFault, ...]) -> None:
         self._faults = faults

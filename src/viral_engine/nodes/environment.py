@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 from collections.abc import Mapping
 
@@ -69,6 +70,17 @@ class EnvironmentReader:
             self.fault(f"{key} is {value!r}, expected milliseconds as a whole number above zero")
             return default
         return int(value)
+
+    def settings(self, key: str) -> dict[str, str]:
+        """Return the names and values of a JSON object of strings; nothing where it is unset."""
+        try:
+            value = json.loads(self._environ.get(key) or "{}")
+        except ValueError:
+            value = None
+        if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
+            self.fault(f"{key} is no JSON object of strings")
+            return {}
+        return value
 
     def addresses_by_region(self, key: str) -> tuple[tuple[str, str], ...]:
         """Return the pairs of ``iad=10.10.1.10,lhr=10.10.2.10`` in their order, each region once."""

@@ -89,6 +89,8 @@ class DatabaseSettings:
     replication_password: str = field(repr=False)
     app_password: str = field(repr=False)
     database: str = DEFAULT_DATABASE
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    """PostgreSQL settings of the deployment's own, on top of the shipped profile."""
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> DatabaseSettings:
@@ -99,6 +101,7 @@ class DatabaseSettings:
             replication_password=read.text("VIRAL_REPLICATION_PASSWORD"),
             app_password=read.text("VIRAL_APP_PASSWORD"),
             database=read.name("VIRAL_DATABASE", DEFAULT_DATABASE),
+            parameters=read.settings("VIRAL_DATABASE_PARAMETERS"),
         )
         read.check()
         return settings

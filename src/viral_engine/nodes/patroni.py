@@ -167,6 +167,7 @@ def _postgresql(machine: Machine, settings: DatabaseSettings, folder: Path) -> d
         "connect_address": netloc(machine.private_ip, DATABASE_PORT),
         "data_dir": str(machine.data / "postgres"),
         "bin_dir": str(folder),
+        "parameters": dict(settings.parameters),
         "pgpass": str(machine.data / "run" / "pgpass"),
         "authentication": {"superuser": superuser, "replication": replication},
         # The address that is listened on is the private network's: all who get there need a password.

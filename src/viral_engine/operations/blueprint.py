@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -136,6 +137,7 @@ class Blueprint:
                 **self._common(),
                 "VIRAL_ETCD_MEMBERS": self._etcd_members(),
                 "VIRAL_DATABASE": self.deployment.database.name,
+                "VIRAL_DATABASE_PARAMETERS": json.dumps(dict(self.deployment.database.parameters)),
                 "VIRAL_SUPERUSER_PASSWORD": self.secrets.superuser_password,
                 "VIRAL_REPLICATION_PASSWORD": self.secrets.replication_password,
                 "VIRAL_APP_PASSWORD": self.secrets.app_password,

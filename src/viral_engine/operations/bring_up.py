@@ -199,7 +199,8 @@ class BringUp:
     def _refuse_failed(self, machines: list[Machine]) -> None:
         for machine in machines:
             exits = [event for event in machine.events if event.type == "exit"]
-            if machine.state is MachineState.STOPPED and exits:
+            failed = machine.state is MachineState.FAILED
+            if failed or (machine.state is MachineState.STOPPED and exits):
                 raise MachineFailedError(
                     f"The machine {machine.name} ({machine.id}) does not stay up.",
                     suggestion=f"Its output: viral logs --machine {machine.id}.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import math
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,19 +14,56 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from viral_engine.errors import MisuseError, PlatformError, ViralError
 
+LARGEST_BODY = 4 * 2**20
+"""Bytes; a configuration with files in it is far smaller."""
+
 
 async def body_of(request: Request) -> dict[str, Any]:
-    """The JSON object of a request, empty when there is none; raises PlatformError (400)."""
-    raw = await request.body()
+    """The JSON object of a request, empty when there is none; raises PlatformError (400, 413)."""
+    raw = bytearray()
+    async for chunk in request.stream():
+        raw += chunk
+        if len(raw) > LARGEST_BODY:
+            raise PlatformError(f"the body is larger than {LARGEST_BODY} bytes", status=413)
     if not raw:
         return {}
     try:
         body = json.loads(raw)
-    except ValueError as exc:
+        _refuse_what_no_process_takes(body)
+    except (ValueError, RecursionError) as exc:
         raise PlatformError(f"the body is not JSON: {exc}", status=400) from exc
     if not isinstance(body, dict):
         raise PlatformError("the body must be a JSON object", status=400)
     return body
+
+
+def _refuse_what_no_process_takes(value: Any) -> None:
+    """Raise ValueError for text with NUL or half characters: it fits no argument and no answer."""
+    match value:
+        case str():
+            value.encode()
+            if "\0" in value:
+                raise ValueError("text must not contain NUL")
+        case dict():
+            for key, item in value.items():
+                _refuse_what_no_process_takes(key)
+                _refuse_what_no_process_takes(item)
+        case list():
+            for item in value:
+                _refuse_what_no_process_takes(item)
+
+
+def number(value: object, name: str, *, default: float, least: float, most: float) -> float:
+    """Read a number that a caller gave, held between two limits; raises PlatformError (400)."""
+    if value in (None, ""):
+        return default
+    try:
+        read = float(str(value))
+    except ValueError:
+        read = math.nan
+    if math.isnan(read) or isinstance(value, bool):
+        raise PlatformError(f"{name} must be a number, got {value!r}", status=400)
+    return min(max(read, least), most)
 
 
 def ok() -> Response:

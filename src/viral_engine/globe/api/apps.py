@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 
 from starlette.requests import Request
@@ -10,11 +11,13 @@ from starlette.routing import Route
 
 from viral_engine.errors import ConflictError, NotFoundError, PlatformError
 from viral_engine.fly.model import Volume
-from viral_engine.globe.api.answers import body_of, ok
+from viral_engine.globe.api.answers import body_of, number, ok
 from viral_engine.globe.platform import Platform
 from viral_engine.topology.regions import all_regions
 
 LARGEST_VOLUME_GB = 500
+APP_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+"""It stands in paths, and in the names of the edges' own configuration."""
 
 
 class AppCalls:
@@ -51,6 +54,10 @@ class AppCalls:
         name = str(body.get("app_name") or body.get("name") or "")
         if not name:
             raise PlatformError("app_name is required", status=400)
+        if not APP_NAME.fullmatch(name):
+            raise PlatformError(
+                "Validation failed: Name may only contain letters, numbers, and dashes", status=422
+            )
         self._platform.create_app(name)
         return JSONResponse({"id": name, "created_at": 0}, status_code=201)
 
@@ -75,7 +82,7 @@ class AppCalls:
     async def create_volume(self, request: Request) -> Response:
         """Make a volume."""
         body = await body_of(request)
-        size = int(body.get("size_gb") or 1)
+        size = int(number(body.get("size_gb"), "size_gb", default=1, least=0, most=2**31))
         if not 1 <= size <= LARGEST_VOLUME_GB:
             raise PlatformError(f"size_gb must be 1 to {LARGEST_VOLUME_GB}", status=400)
         volume = self._platform.create_volume(

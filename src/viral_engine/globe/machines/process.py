@@ -9,14 +9,20 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from signal import Signals
 from typing import Self
 
 import psutil
 
+from viral_engine.clock import wait_until
+from viral_engine.errors import WaitTimeoutError
+
 INIT = Path(__file__).with_name("init.py")
 """The program that every machine starts with."""
+
+ENTERED_WITHIN = timedelta(seconds=5)
 
 LONGEST_LINE = 16_384
 """Characters of one log line that are kept; the rest of it is cut off."""
@@ -32,6 +38,8 @@ class Launch:
     namespace: int | None
     isolate: bool
     join: int | None = None
+    names: Path | None = None
+    """A folder with the files of /etc that the machine sees; only where it is isolated."""
 
 
 class MachineProcess:
@@ -53,6 +61,7 @@ class MachineProcess:
             "network": launch.namespace,
             "isolate": launch.isolate and launch.join is None,
             "join": launch.join,
+            "names": str(launch.names) if launch.names else None,
             "parent_gone": parent_gone,
         }
         passed = [fd for fd in (parent_gone, launch.namespace) if fd is not None]
@@ -84,6 +93,16 @@ class MachineProcess:
             children = psutil.Process(self.pid).children()
             return children[0].pid if children else None
         return None
+
+    async def entered(self) -> None:
+        """Wait until the machine has its own namespaces, so that others can enter them."""
+        if self._launch.isolate and self._launch.join is None:
+            with contextlib.suppress(WaitTimeoutError):  # one that died young has none to enter
+                await wait_until(
+                    lambda: self.first_process is not None or self._process.returncode is not None,
+                    timeout=ENTERED_WITHIN, waiting_for="the machine's first process",
+                    interval=timedelta(milliseconds=5),
+                )  # fmt: skip
 
     async def wait(self) -> int:
         """Wait for the end and return the exit code; 128 + n when it died of signal n."""
