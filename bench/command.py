@@ -28,7 +28,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     options = parser.parse_args(arguments)
     if options.rate < 1 or options.seconds < 1:
         parser.error("--rate and --seconds must be at least 1")
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
     plan = Plan(options.rate, options.seconds, warm_s=5)
     try:

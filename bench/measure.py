@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from bench.load import DOOR, Load, Target, together
 from bench.processes import Memory, memory_of
 
 from viral_engine import __version__
+from viral_engine.globe.world import GlobeSpec
 from viral_engine.nodes.binaries import Engines
 from viral_engine.topology.rtt import round_trip_ms
 
@@ -115,7 +116,7 @@ def describe(status: Mapping[str, Any]) -> dict[str, Any]:
         "network": status["network"],
         "network_reason": status["network_reason"],
         "rtt_factor": status["rtt_factor"],
-        "network_seed": 0,
+        "network_seed": next(one.default for one in fields(GlobeSpec) if one.name == "seed"),
     }
 
 

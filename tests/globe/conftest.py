@@ -62,16 +62,23 @@ class GlobeUnderTest:
         facts: dict[str, Any] = result.json
         return facts
 
+    def api(self, method: str, path: str, **more: Any) -> Any:
+        """One call of the platform's API."""
+        facts = json.loads((self.home / "run.json").read_text())
+        url = f"{facts['addresses']['api']}/v1{path}"
+        headers = {"authorization": f"Bearer {facts['token']}"}
+        answer = httpx.request(method, url, headers=headers, trust_env=False, timeout=30, **more)
+        return answer.raise_for_status().json()
+
     def told(self) -> dict[str, Any]:
         """What the globe itself says, without asking any machine."""
-        facts = json.loads((self.home / "run.json").read_text())
-        answer = httpx.get(
-            f"{facts['addresses']['api']}/v1/globe/status",
-            headers={"authorization": f"Bearer {facts['token']}"},
-            trust_env=False,
-        )
-        said: dict[str, Any] = answer.raise_for_status().json()
+        said: dict[str, Any] = self.api("GET", "/globe/status")
         return said
+
+    def inside(self, machine: dict[str, Any], *command: str) -> Any:
+        """Run a command inside a machine: exit_code, stdout, stderr."""
+        path = f"/apps/{machine['app']}/machines/{machine['id']}/exec"
+        return self.api("POST", path, json={"command": command, "timeout": 20})
 
     def edge(self, region: str) -> httpx.Client:
         url = self.ready["addresses"]["edges"][region]

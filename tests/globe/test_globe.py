@@ -95,6 +95,20 @@ def test_exec_has_the_latencies_of_its_region(wan_globe: GlobeUnderTest) -> None
     assert float(far.out) >= 0.075  # one round trip to iad, and no less
 
 
+def test_d01_machines_find_each_other_by_name_and_nothing_else(wan_globe: GlobeUnderTest) -> None:
+    machines = wan_globe.viral("machines", "--json").json
+    app = next(m for m in machines if m["role"] == "app" and m["region"] == "lhr")
+    database = next(m for m in machines if m["role"] == "database" and m["region"] == "iad")
+    look_up = "import socket,sys;print(socket.gethostbyname(sys.argv[1]))"
+    for name in (f"{database['id']}.vm.viral-engine-db.internal", "iad.viral-engine-db.internal"):
+        found = wan_globe.inside(app, sys.executable, "-c", look_up, name)
+        assert found["stdout"].strip() == database["private_ip"], found
+    started = time.monotonic()
+    outside = wan_globe.inside(app, sys.executable, "-c", look_up, "example.com")
+    assert outside["exit_code"] == 1
+    assert time.monotonic() - started < 8, "a name that nobody knows must fail at once"
+
+
 def test_exec_hands_the_exit_code_on(globe: GlobeUnderTest) -> None:
     assert globe.viral("exec", "lhr", "--", "sh", "-c", "exit 7").code == 7
     refused = globe.viral("exec", "syd", "--", "true")

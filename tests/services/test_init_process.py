@@ -285,7 +285,7 @@ async def test_an_isolated_machine_sees_only_itself_and_exec_enters_it(isolated:
     process = await isolated.start(*PYTHON, tell + "import signal;signal.pause()")
     await process.entered()
     line = await isolated.says("^ns")
-    assert line.split()[1] != os.readlink("/proc/self/ns/pid")
+    assert line.split()[1] != str(Path("/proc/self/ns/pid").readlink())
     assert line.split()[2] == "1"
     joined = isolated.launch("sh", "-c", "readlink /proc/self/ns/pid; ls /proc; cat /proc/1/cmdline",
                              join=process.first_process)  # fmt: skip

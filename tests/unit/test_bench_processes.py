@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-
 from bench.processes import part_of, pss_in, waits_in
 
 PYTHON = ("python", "-m", "viral_engine.cli.main")
