@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 from bench.arm import VIRAL, Arm, BenchError
 from bench.figures import Measured, Quantiles, Seen
-from bench.processes import Watch, hub_of
+from bench.processes import Watch, hub_of, idle_between
 
 SCRIPT = Path(__file__).parents[1] / "tests" / "load" / "k6-basic-load.js"
 LOOK_EVERY = 0.1
@@ -94,6 +95,7 @@ def together(load: Load, targets: Sequence[Target], k6: Path, scratch: Path) -> 
             stack.enter_context(_running(load, target, k6, scratch / f"k6-{number}"))
             for number, target in enumerate(targets)
         ]
+        before = psutil.cpu_times()._asdict()
         deadline = time.monotonic() + load.seconds + STARTS_AND_ENDS_WITHIN
         while any(run.process.poll() is None for run in runs):
             if time.monotonic() > deadline:
@@ -101,7 +103,8 @@ def together(load: Load, targets: Sequence[Target], k6: Path, scratch: Path) -> 
             for run in runs:
                 run.look()
             time.sleep(LOOK_EVERY)
-        return [run.measured(load, target) for run, target in zip(runs, targets, strict=True)]
+        idle = idle_between(before, psutil.cpu_times()._asdict())
+        return [run.measured(load, target, idle) for run, target in zip(runs, targets, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +120,14 @@ class _Run:
             self.k6.look()
             self.hub.look()
 
-    def measured(self, load: Load, target: Target) -> Measured:
+    def measured(self, load: Load, target: Target, idle: float) -> Measured:
         if self.process.returncode not in {0, THRESHOLD_MISSED} or not self.summary.exists():
             said = self.said.read_text(encoding="utf-8")[-2000:]
             raise BenchError(f"k6 failed with {self.process.returncode}: {said}")
         seen = seen_in(self.summary.read_text(encoding="utf-8"))
-        return Measured(load.asked, target.reads_from, seen, self.k6.effort(), self.hub.effort())
+        return Measured(
+            load.asked, target.reads_from, seen, self.k6.effort(), self.hub.effort(), idle
+        )
 
 
 @contextmanager

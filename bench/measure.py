@@ -112,7 +112,7 @@ def describe(status: Mapping[str, Any]) -> dict[str, Any]:
         "memory_bytes": psutil.virtual_memory().total,
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "engines": status["engines"],
+        "engines": {name: told["version"] for name, told in status["engines"].items()},
         "network": status["network"],
         "network_reason": status["network_reason"],
         "rtt_factor": status["rtt_factor"],

@@ -70,6 +70,14 @@ def waits_in(schedstats: Iterable[str]) -> tuple[float, int] | None:
     return sum(int(waited) for _, waited, _ in told) / 1e9, sum(int(turns) for *_, turns in told)
 
 
+def idle_between(before: Mapping[str, float], after: Mapping[str, float]) -> float:
+    """Return the share of all CPUs that nobody used between two readings of their times."""
+    # The kernel counts a guest's time a second time, as its host's user time.
+    spent = {kind: after[kind] - before[kind] for kind in before if not kind.startswith("guest")}
+    total = sum(spent.values())
+    return (spent["idle"] + spent.get("iowait", 0.0)) / total if total else 0.0
+
+
 def tree(pid: int) -> list[psutil.Process]:
     """Return a process and all that descend from it."""
     root = psutil.Process(pid)

@@ -82,6 +82,7 @@ def rows(report: Report, judged: Verdicts) -> Iterator[Row]:
     reads = report.pairs["reads"]
     yield from _effort_rows("k6", reads.near.k6, reads.far.k6)
     yield from _effort_rows("the network", reads.near.hub, reads.far.hub)
+    yield ("CPUs left over, during reads", f"{reads.near.idle:.0%}", "", "", "of this machine")
 
 
 def _pair_rows(name: str, pair: Pair, said: str) -> Iterator[Row]:

@@ -21,7 +21,7 @@ CALM = Effort(elapsed_s=20, cpu_s=2, delay_ms=0.1)
 def measured(p50_ms: float, region: str, *, count: int = 1000) -> Measured:
     reads = Quantiles(count, p50_ms, 2 * p50_ms, 3 * p50_ms, 4 * p50_ms)
     seen = Seen(reads, NO_WRITES, {region: count}, {}, failed=0, dropped=0)
-    return Measured(1000, region, seen, k6=CALM, hub=CALM)
+    return Measured(1000, region, seen, k6=CALM, hub=CALM, idle=0.6)
 
 
 NEAR, FAR = measured(8, "lhr"), measured(85, "iad")
@@ -53,6 +53,7 @@ def test_ten_times_lower_is_kept_and_less_is_broken() -> None:
             replace(NEAR, hub=Effort(20, 2, 3)),
             "the network was starved: each time 3.0 ms for a CPU",
         ),
+        (replace(NEAR, idle=0.04), "this machine had only 4% of its CPUs left"),
         (
             replace(NEAR, hub=Effort(20, 2, None)),
             "the kernel does not tell how long the network waited for a CPU",

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from bench.processes import part_of, pss_in, waits_in
+from bench.processes import idle_between, part_of, pss_in, waits_in
 
 PYTHON = ("python", "-m", "viral_engine.cli.main")
 
@@ -41,3 +41,10 @@ def test_waits_of_all_threads_are_added() -> None:
     assert waits_in(["500 1500000000 10\n", "7 500000000 5\n"]) == (2.0, 15)
     assert waits_in([]) is None
     assert waits_in([""]) is None
+
+
+def test_a_machine_that_waits_for_its_disk_has_cpus_left_and_guests_count_once() -> None:
+    before = {"user": 10.0, "guest": 5.0, "idle": 50.0, "iowait": 1.0}
+    after = {"user": 13.0, "guest": 8.0, "idle": 55.0, "iowait": 3.0}
+    assert idle_between(before, after) == 0.7
+    assert idle_between(before, before) == 0

@@ -18,7 +18,7 @@ def measured(p50_ms: float, region: str) -> Measured:
     reads = Quantiles(1000, p50_ms, p50_ms + 1, p50_ms + 2, p50_ms + 3)
     nothing = Quantiles(0, None, None, None, None)
     seen = Seen(reads, nothing, {region: 1000}, {}, failed=0, dropped=0)
-    return Measured(1000, region, seen, CALM, CALM)
+    return Measured(1000, region, seen, CALM, CALM, idle=0.6)
 
 
 MACHINE = {

@@ -226,7 +226,9 @@ async def test_before_its_first_pass_a_check_warns_until_its_grace_is_over() -> 
 
     check = Check(type="tcp", interval=timedelta(seconds=0.1), grace_period=timedelta(seconds=0.25))
     task = asyncio.create_task(
-        watch(NamedCheck("c", 80, check), "a", refused, lambda _, result: told.append(result.status))
+        watch(
+            NamedCheck("c", 80, check), "a", refused, lambda _, result: told.append(result.status)
+        )
     )
     await asyncio.sleep(0.6)  # the grace and some attempts after it
     task.cancel()

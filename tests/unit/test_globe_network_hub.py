@@ -51,7 +51,9 @@ def arrived(hub: Ends, place: int) -> list[bytes]:
             return found
 
 
-def link(a: str, b: str, delay_ms: float = 10, *, loss: float = 0, cut: bool = False) -> list[object]:
+def link(
+    a: str, b: str, delay_ms: float = 10, *, loss: float = 0, cut: bool = False
+) -> list[object]:
     return [a, b, delay_ms, 0.0, loss, cut]
 
 

@@ -69,10 +69,10 @@ async def test_a_start_that_cannot_be_is_told_and_the_machine_can_still_be_destr
 ) -> None:
     with pytest.raises(PlatformError, match="embedded null byte"):
         await ordered(runner, "start", "user")
-    assert runner.record.state is MachineState.FAILED
+    assert runner.record.state.value == "failed"
     assert host.lines == ["the machine cannot start: embedded null byte in m1"]
     await ordered(runner, "destroy")
-    assert runner.record.state is MachineState.DESTROYED
+    assert runner.record.state.value == "destroyed"
 
 
 async def test_a_full_disk_does_not_end_the_owner(

@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import click
+import psutil
 
 from viral_engine.cli.output import command_errors, console, json_option, print_json
 from viral_engine.cli.place import home_option, with_client
@@ -49,10 +50,16 @@ def down(purging: bool, home: Path, as_json: bool) -> None:
 def _wait_for_end(pid: int) -> None:
     deadline = time.monotonic() + DOWN_WITHIN.total_seconds()
     while time.monotonic() < deadline:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
+        if not psutil.pid_exists(pid) or _is_zombie(pid):
             return
         time.sleep(LOOK_EVERY)
     os.kill(pid, signal.SIGKILL)
     raise GlobeError(f"The globe (pid {pid}) did not stop in time and was killed.")
+
+
+def _is_zombie(pid: int) -> bool:
+    """Whether it has ended and only waits for a parent that never asks, as in many containers."""
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True

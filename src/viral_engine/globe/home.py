@@ -141,6 +141,7 @@ def locked(home: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
             raise AlreadyRunningError(f"A globe already runs from {home}.") from exc
+        (home / "run.json").unlink(missing_ok=True)
         yield
 
 
@@ -158,10 +159,20 @@ def read_run_file(home: Path) -> dict[str, Any]:
     path = home / "run.json"
     try:
         facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        os.kill(facts["pid"], 0)
-    except (OSError, ValueError, KeyError, TypeError) as exc:
+        if not _is_held(home):  # what a killed globe left; its pid may be somebody else's by now
+            raise NotRunningError(f"No globe runs from {home}.")
+    except (OSError, ValueError) as exc:
         raise NotRunningError(f"No globe runs from {home}.") from exc
     return facts
+
+
+def _is_held(home: Path) -> bool:
+    with (home / "lock").open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def purge(home: Path) -> None:

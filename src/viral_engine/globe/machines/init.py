@@ -18,7 +18,6 @@ import os
 import select
 import signal
 import sys
-from pathlib import Path
 from typing import NoReturn
 
 CLONE_NEWNS, CLONE_NEWIPC = 0x00020000, 0x08000000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import time
 from collections.abc import Coroutine
@@ -60,10 +61,11 @@ class MachineRunner:
         try:
             while self.record.state is not MachineState.DESTROYED:
                 kind, what, done = await self._orders.get()
-                failure: PlatformError | None = None
+                failure: PlatformError | None = self._is_gone()  # where this is cancelled
                 try:
                     await self._obey(kind, what)
                     self.host.changed()
+                    failure = None
                 except PlatformError as exc:
                     failure = exc
                 except Exception as exc:  # noqa: BLE001 - an owner that dies leaves its machine to nobody
@@ -125,7 +127,9 @@ class MachineRunner:
         if self.record.state is MachineState.STARTING and self._process is None:
             self.record.state = MachineState.FAILED
             self.record.note("launch", "failed", source="flyd", error=said)
-        self.host.hear(self.record, said)
+        with contextlib.suppress(OSError):  # a full disk, say: then neither can be kept
+            self.host.hear(self.record, said)
+            self.host.changed()
         return PlatformError(said, status=500)
 
     async def _start(self, source: str) -> None:
