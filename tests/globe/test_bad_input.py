@@ -96,7 +96,9 @@ def test_near_and_users_must_be_regions(empty: GlobeUnderTest) -> None:
 
 def test_a_faulty_file_lists_every_fault(empty: GlobeUnderTest, tmp_path: Path) -> None:
     file = tmp_path / "viral.toml"
-    file.write_text('app = "x"\nprimary_region = "iad"\ncolour = 1\n[regions.lrh]\n[regions.iad]\nmin = -1\n')
+    file.write_text(
+        'app = "x"\nprimary_region = "iad"\ncolour = 1\n[regions.lrh]\n[regions.iad]\nmin = -1\n'
+    )
     code, message, _ = refused(empty, "--file", str(file))
     assert code == 2
     for part in ("colour", "lrh", "min"):
