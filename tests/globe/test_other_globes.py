@@ -9,8 +9,9 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
+import psutil
 import pytest
-from tests.globe.conftest import globe_in
+from tests.globe.conftest import globe_in, require_wan
 
 from viral_engine.clock import wait_until
 
@@ -65,3 +66,26 @@ async def test_an_interrupted_start_leaves_nothing_behind(tmp_path: Path) -> Non
 def _ended(process: subprocess.Popen[str]) -> str | None:
     code = process.poll()
     return None if code is None else str(code)
+
+
+@pytest.mark.wan
+async def test_a_globe_whose_network_dies_says_so_and_ends(tmp_path: Path) -> None:
+    """A globe without one of its parts must not look alive."""
+    require_wan()
+    home = tmp_path / "home"
+    with globe_in(home) as globe:
+        command = [sys.executable, "-m", "viral_engine.cli.main", "up", "--json"]
+        env = os.environ | {"VIRAL_HOME": str(home)}
+        with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as running:
+            assert running.stdout is not None
+            next(line for line in running.stdout if "Wait for a primary" in line)
+            children = psutil.Process(running.pid).children()
+            (hub,) = [c for c in children if "viral_engine.globe.network.hub" in c.cmdline()]
+            hub.kill()
+            rest = running.stdout.read()
+            code = await wait_until(
+                lambda: _ended(running), timeout=SOON, waiting_for="the command to end"
+            )
+        assert code == "1"
+        assert "hub ended" in rest
+        assert globe.processes() == []

@@ -143,7 +143,7 @@ async def test_a_signal_reaches_the_command_and_its_init_lives_on(
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGABRT", "SIGSEGV", "SIGTRAP"])
 async def test_a_deadly_signal_leaves_nothing_of_the_machine(machines: Machines, name: str) -> None:
     process = await machines.start("sleep", machines.marker)
-    await wait_until(machines.alive, timeout=SOON, waiting_for="the command to run")
+    await wait_until(lambda: bool(machines.alive()), timeout=SOON, waiting_for="the command to run")
     process.signal(signal.Signals[name])
     assert await ends_with(process) == 128 + signal.Signals[name]
     await machines.gone()
@@ -257,7 +257,7 @@ async def test_a_frozen_machine_can_be_killed(
     machines: Machines, freeze: Callable[[MachineProcess], None]
 ) -> None:
     process = await machines.start("sleep", machines.marker)
-    await wait_until(machines.alive, timeout=SOON, waiting_for="the command to run")
+    await wait_until(lambda: bool(machines.alive()), timeout=SOON, waiting_for="the command to run")
     freeze(process)
     process.kill()
     assert await ends_with(process) == 137

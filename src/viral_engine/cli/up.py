@@ -157,7 +157,7 @@ async def _serve(globe: Globe, client: FlyClient, deployment: Deployment, steps:
         welcome(globe, machines, steps)
         await stopping
     if globe.failure is not None:
-        raise GlobeError(f"A part of the globe failed: {globe.failure!r}") from globe.failure
+        raise GlobeError(f"A part of the globe failed: {globe.failure}") from globe.failure
 
 
 async def _bring_up(

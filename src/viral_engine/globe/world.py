@@ -111,6 +111,7 @@ class Globe:
         network = self._network = self._make_network()
         await self._stack.enter_async_context(network)
         keep_network(spec.home, network.plan)
+        self._run_in_background(network.watch(), "network")
         logs = LogBook(spec.home / "logs")
         self._stack.callback(logs.close)
         isolate = spec.mode is NetworkMode.WAN

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import socket
 from collections.abc import Awaitable, Callable, Mapping
@@ -62,6 +63,10 @@ class Flat:
             claim.close()
             return None
         return claim
+
+    async def watch(self) -> None:
+        """Run until cancelled: loopback does not end."""
+        await asyncio.Event().wait()
 
     def namespace(self, place: str) -> int | None:  # noqa: ARG002 - the shape of a network
         """Everything shares the machine's own network."""

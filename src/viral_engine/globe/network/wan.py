@@ -71,6 +71,12 @@ class Wan:
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
+    async def watch(self) -> None:
+        """Run until cancelled; raises GlobeError when the hub ends, since no packet moves then."""
+        assert self._hub is not None
+        code = await self._hub.wait()
+        raise GlobeError(f"The network's hub ended with {code}: nothing reaches another region.")
+
     def namespace(self, place: str) -> int | None:
         """The descriptor of the network namespace of a region or of its users."""
         return self._places[place].fd
