@@ -12,6 +12,7 @@ ViralError
 │   └── BinaryMissingError      an engine is not installed
 ├── PlatformError               the Machines API said no
 │   ├── NotFoundError
+│   ├── BadRequestError         the caller's mistake, found there: exit code 2
 │   ├── ConflictError
 │   └── DeadlineError           a wait on the platform ran out
 ├── GlobeError                  the globe on this laptop could not do it
@@ -101,6 +102,12 @@ class PlatformError(ViralError):
 
 class NotFoundError(PlatformError):
     """The platform knows nothing by that name."""
+
+
+class BadRequestError(PlatformError):
+    """The platform does not understand what was asked."""
+
+    exit_code = 2
 
 
 class ConflictError(PlatformError):

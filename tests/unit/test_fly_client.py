@@ -14,7 +14,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from viral_engine.errors import ConflictError, DeadlineError, NotFoundError, PlatformError
+from viral_engine.errors import (
+    BadRequestError,
+    ConflictError,
+    DeadlineError,
+    NotFoundError,
+    PlatformError,
+)
 from viral_engine.fly.client import FlyClient
 from viral_engine.fly.extension import GlobeExtension
 from viral_engine.fly.model import MachineConfig, MachineState
@@ -59,7 +65,7 @@ async def client(wire: Platform) -> AsyncIterator[FlyClient]:
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        (400, PlatformError), (401, PlatformError), (404, NotFoundError), (408, DeadlineError),
+        (400, BadRequestError), (401, PlatformError), (404, NotFoundError), (408, DeadlineError),
         (409, ConflictError), (412, ConflictError), (422, PlatformError), (500, PlatformError),
         (307, PlatformError),
     ],

@@ -67,7 +67,7 @@ def blackout(region: str, home: Path, as_json: bool) -> None:
 
 
 @fault.command()
-@click.argument("factor", type=float)
+@click.argument("factor", type=click.FloatRange(0, 100, min_open=True))
 @click.argument("pair", nargs=-1)
 @home_option
 @json_option
@@ -79,7 +79,7 @@ def delay(factor: float, pair: tuple[str, ...], home: Path, as_json: bool) -> No
 
 
 @fault.command()
-@click.argument("percent", type=float)
+@click.argument("percent", type=click.FloatRange(0, 100, min_open=True))
 @click.argument("pair", nargs=-1)
 @home_option
 @json_option

@@ -56,12 +56,14 @@ def migrate() -> None:
 
     from viral_engine.cli.output import command_errors  # noqa: PLC0415 - as above
     from viral_engine.clock import NotYet, wait_until  # noqa: PLC0415 - as above
-    from viral_engine.errors import NoPrimaryError  # noqa: PLC0415 - as above
+    from viral_engine.errors import MisuseError, NoPrimaryError  # noqa: PLC0415 - as above
     from viral_engine.service.migrate import migrate as bring_up_to_date  # noqa: PLC0415 - as above
 
     def migrated() -> str | NotYet:
+        if (url := os.environ.get("DATABASE_URL")) is None:
+            raise MisuseError("DATABASE_URL is not set.")
         try:
-            return bring_up_to_date(os.environ["DATABASE_URL"])
+            return bring_up_to_date(url)
         except NoPrimaryError as error:  # the address follows the primary a moment late
             return NotYet(error.message)
 

@@ -63,7 +63,7 @@ def up(
     """Run the deployment on this machine: real engines, real distances, until Ctrl-C."""
     deployment = with_overrides(
         load(file) if file else load_folder(Path.cwd()),
-        regions=regions.split(",") if regions else None, primary=primary, app=app,
+        regions=regions.split(",") if regions is not None else None, primary=primary, app=app,
     )  # fmt: skip
     near = _near(deployment, near)
     places_of_users = _extra_places(deployment, users)

@@ -8,7 +8,13 @@ from typing import Any, Self
 
 import httpx
 
-from viral_engine.errors import ConflictError, DeadlineError, NotFoundError, PlatformError
+from viral_engine.errors import (
+    BadRequestError,
+    ConflictError,
+    DeadlineError,
+    NotFoundError,
+    PlatformError,
+)
 from viral_engine.fly.model import (
     App,
     Event,
@@ -26,7 +32,7 @@ _ANSWER_TIMEOUT = 30.0
 _STOP_TIMEOUT = 330.0
 """Seconds for calls that wait until a machine has stopped, which may take it 300."""
 
-_ERRORS: dict[int, type[PlatformError]] = {404: NotFoundError, 408: DeadlineError,
+_ERRORS: dict[int, type[PlatformError]] = {400: BadRequestError, 404: NotFoundError, 408: DeadlineError,
                                            409: ConflictError, 412: ConflictError}  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -144,11 +145,19 @@ class Platform:
         self.changed()
 
     def delete_app(self, name: str) -> None:
-        """Remove an app that has no machines left."""
+        """Remove an app that has no machines left, and its volumes."""
         self.app(name)
         if self.machines(name):
             raise ConflictError(f"failed_precondition: app {name} has machines", status=412)
+        for volume in [key for key, (owner, _) in self.volumes.items() if owner == name]:
+            self.delete_volume(volume)
         del self.apps[name]
+        self.changed()
+
+    def delete_volume(self, volume: str) -> None:
+        """Destroy a volume and what is on it."""
+        del self.volumes[volume]
+        shutil.rmtree(self.volume_folder(volume), ignore_errors=True)
         self.changed()
 
     def create_volume(self, app: str, *, name: str, region: str, size_gb: int) -> Volume:

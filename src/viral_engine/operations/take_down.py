@@ -13,13 +13,17 @@ STOPPED_WITHIN = timedelta(seconds=60)
 
 
 async def take_down(client: FlyClient, progress: Progress) -> None:
-    """Stop every machine; the primary last among the databases, so that nothing fails over."""
+    """Stop every machine; the primary last among the databases, so that nothing fails over.
+
+    One that does not stop in time keeps nobody else from it: its error is raised at the end.
+    """
     machines = [
         (app.name, machine)
         for app in await client.list_apps()
         for machine in await client.list_machines(app.name)
         if machine.state in (MachineState.STARTED, MachineState.STARTING)
     ]
+    failures: list[BaseException] = []
     for name, stage in (
         ("Stop app machines", [m for m in machines if m[1].role in ("app", "worker")]),
         ("Stop replicas", [m for m in machines if m[1].role == "database" and not _primary(m[1])]),
@@ -28,7 +32,11 @@ async def take_down(client: FlyClient, progress: Progress) -> None:
     ):
         if stage:
             with step(progress, name):
-                await asyncio.gather(*(_stop(client, app, machine) for app, machine in stage))
+                stopping = (_stop(client, app, machine) for app, machine in stage)
+                results = await asyncio.gather(*stopping, return_exceptions=True)
+                failures += [result for result in results if isinstance(result, BaseException)]
+    if failures:
+        raise failures[0]
 
 
 async def _stop(client: FlyClient, app: str, machine: Machine) -> None:

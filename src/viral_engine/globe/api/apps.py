@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -102,9 +101,7 @@ class AppCalls:
         volume = self._find(request)
         if (machine := self._platform.attached_to(volume.id)) is not None:
             raise ConflictError(f"volume {volume.id} is attached to {machine}", status=412)
-        del self._platform.volumes[volume.id]
-        shutil.rmtree(self._platform.volume_folder(volume.id), ignore_errors=True)
-        self._platform.changed()
+        self._platform.delete_volume(volume.id)
         return ok()
 
     async def regions(self, request: Request) -> Response:  # noqa: ARG002 - the shape of a call

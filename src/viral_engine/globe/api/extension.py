@@ -14,6 +14,7 @@ from starlette.routing import Route
 from viral_engine.globe.api.answers import body_of, ok
 from viral_engine.globe.faults import Faults
 from viral_engine.globe.logbook import LogBook, LogLine
+from viral_engine.globe.machines.record import timestamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +75,13 @@ class ExtensionCalls:
 
         async def stream() -> AsyncIterator[str]:
             with self.logs.listening() as new_lines:
+                began = timestamp()  # what is written from now on comes by listening, and only so
                 for line in self.logs.history():
-                    if wanted(line):
+                    if wanted(line) and line.at <= began:
                         yield json.dumps(asdict(line)) + "\n"
                 if query.get("follow") == "true":
                     async for line in new_lines:
-                        if wanted(line):
+                        if wanted(line) and line.at > began:
                             yield json.dumps(asdict(line)) + "\n"
 
         return StreamingResponse(stream(), media_type="application/x-ndjson")

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from viral_engine.errors import ConflictError, DeadlineError, PlatformError
+from viral_engine.errors import ConflictError, DeadlineError, NotFoundError, PlatformError
 from viral_engine.fly.durations import parse_duration
 from viral_engine.fly.model import MachineConfig, MachineState
 from viral_engine.globe.api.answers import body_of, number, ok
@@ -189,13 +189,15 @@ class MachineCalls:
             query.get("timeout"), "timeout", default=LONGEST_WAIT, least=0.05, most=LONGEST_WAIT
         )
         if not await self._platform.wait_for(
-            lambda: _reached(record, wanted, version), timeout=timeout
+            lambda: _reached(record, wanted, version) or _is_gone(record), timeout=timeout
         ):
             raise DeadlineError(
                 "deadline_exceeded: machine failed to reach desired state, "
                 f"{','.join(wanted)}, currently {record.state}",
                 status=408,
             )
+        if _is_gone(record) and "destroyed" not in wanted:
+            raise NotFoundError(f"machine {record.id} was destroyed", status=404)
         return JSONResponse({"ok": True, "state": record.state, "version": record.instance_id})
 
     async def events(self, request: Request) -> Response:
@@ -231,6 +233,10 @@ class MachineCalls:
         raise PlatformError(
             f"region {asked} is not one of this globe: {', '.join(regions)}", status=422
         )
+
+
+def _is_gone(record: MachineRecord) -> bool:
+    return record.state is MachineState.DESTROYED
 
 
 def _reached(record: MachineRecord, wanted: list[str], version: str | None) -> bool:

@@ -169,6 +169,10 @@ class Wan:
             await self._hub.wait()
 
     async def _ask(self, message: dict[str, object]) -> dict[str, object]:
+        # A question that was sent is always answered: who gives up must not leave it to the next.
+        return await asyncio.shield(self._exchange(message))
+
+    async def _exchange(self, message: dict[str, object]) -> dict[str, object]:
         assert self._control is not None
         loop = asyncio.get_running_loop()
         async with self._lock, asyncio.timeout(CONTROL_TIMEOUT):
