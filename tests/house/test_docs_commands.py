@@ -186,7 +186,7 @@ def test_the_events_of_up_have_the_keys_of_the_page(
     steps.begun("one")
     steps.seen("one", "two")
     steps.done("one", 1.0)
-    welcome(globe, [machine("app", "iad")], steps)
+    welcome(globe, [machine("app", "iad")], steps, primary="iad", declared="iad")
     for event in map(json.loads, capsys.readouterr().out.splitlines()):
         of_machines = set().union(*event.get("machines", ()))
         assert set(event) - {"event"} | of_machines == row(event["event"]), event

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from tests.services.edge_world import CHECK, Answer, Edge, Machine, World, closed, until, world
 
-from viral_engine.globe.edge import Check
+from viral_engine.globe.edge import ALIVE_PATH, Check
 
 
 @pytest.fixture
@@ -345,3 +345,12 @@ async def test_the_edge_answers_within_a_second_of_its_start_and_stays_small(her
     assert (await edge.client.get("/")).status_code == 200
     assert time.monotonic() - began < 1.0
     assert psutil.Process(edge.process.pid).memory_info().rss < 90 * 2**20
+
+
+async def test_an_edge_says_itself_that_it_lives(here: World) -> None:
+    """Whoever leads users to an edge asks it alone: no machine sees it."""
+    machines = await here.machines(lhr=1)
+    edge = await here.edge("lhr", machines)
+    answer = await edge.client.get(ALIVE_PATH)
+    assert (answer.status_code, answer.text) == (200, "edge lhr\n")
+    assert all(seen.target != ALIVE_PATH for seen in machines[0].seen)

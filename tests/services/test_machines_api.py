@@ -393,3 +393,20 @@ def _alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+async def test_names_and_commands_that_cannot_be_are_refused(world: Running) -> None:
+    at = f"/apps/{APP}/machines"
+    good = {"region": "iad", "config": runs().to_wire()}
+    for body in (
+        good | {"name": "../../../etc"},
+        good | {"name": 7},
+        {"region": "iad", "config": {"image": "x"}},
+    ):
+        assert (await answer(world, "POST", at, json=body)).status_code == 422, body
+    assert await world.client.list_machines(APP) == []
+    idle = await answer(
+        world, "POST", at, json={"region": "iad", "config": {"image": "x"}, "skip_launch": True}
+    )
+    started_idle = await answer(world, "POST", f"{at}/{idle.json()['id']}/start")
+    assert started_idle.status_code == 422

@@ -46,9 +46,9 @@ def test_a_folder_is_claimed_once_and_again_by_the_same_deployment(home: Path) -
 @pytest.mark.parametrize(
     ("field", "value", "said"),
     [
-        ("app", "other", "its app is shop, and other was asked for"),
-        ("primary_region", "lhr", "its primary_region is iad"),
-        ("regions", ("iad", "nrt"), "its regions is iad,lhr, and iad,nrt"),
+        ("app", "other", "app shop; asked for was other"),
+        ("primary_region", "lhr", "primary_region iad"),
+        ("regions", ("iad", "nrt"), "regions iad,lhr; asked for was iad,nrt"),
     ],
 )
 def test_another_deployment_is_refused_by_name(

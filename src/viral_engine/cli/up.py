@@ -12,6 +12,7 @@ import click
 
 from viral_engine import __version__
 from viral_engine.cli.detach import BACKGROUND, run_detached
+from viral_engine.cli.logs import readable
 from viral_engine.cli.output import command_errors, json_option, print_json, print_table
 from viral_engine.cli.place import home_option
 from viral_engine.cli.steps import Steps, steps_for
@@ -71,10 +72,10 @@ def up(
         _show_plan(deployment, as_json=as_json)
         return
     home = home.absolute()
-    claim(home, _manifest(deployment))
     if deployment.service.app != BUNDLED_APP:
         check_import(deployment.service.app, Path.cwd())
     Engines(os.environ).versions()  # raises when one is missing, before anything is started
+    claim(home, _manifest(deployment))
     if detach and BACKGROUND not in os.environ:
         run_detached(home, as_json=as_json)
         return
@@ -153,8 +154,8 @@ async def _serve(globe: Globe, client: FlyClient, deployment: Deployment, steps:
         if globe.failure is None:
             raise GlobeError("It was stopped before it was ready.")
     else:
-        machines = await bringing
-        welcome(globe, machines, steps)
+        machines, primary = await bringing
+        welcome(globe, machines, steps, primary=primary, declared=deployment.primary_region)
         await stopping
     if globe.failure is not None:
         raise GlobeError(f"A part of the globe failed: {globe.failure}") from globe.failure
@@ -162,7 +163,7 @@ async def _serve(globe: Globe, client: FlyClient, deployment: Deployment, steps:
 
 async def _bring_up(
     globe: Globe, client: FlyClient, deployment: Deployment, steps: Steps
-) -> list[Machine]:
+) -> tuple[list[Machine], str]:
     spec = globe.spec
     bring_up = BringUp(
         client=client,
@@ -176,10 +177,11 @@ async def _bring_up(
         edges=globe.addresses["edges"],
     )
     try:
-        return await bring_up.run()
+        return await bring_up.run(), bring_up.primary_region
     except MachineFailedError as error:
         if error.machine:
-            lines = "".join(f"\n  | {line}" for line in globe.last_lines(error.machine, LAST_LINES))
+            words = readable(globe.last_lines(error.machine, LAST_LINES))
+            lines = "".join(f"\n  | {line}" for line in words[-LAST_LINES:])
             raise replace_message(error, f"{error.message} Its last words:{lines}") from error
         raise
 

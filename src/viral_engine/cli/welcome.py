@@ -9,10 +9,13 @@ from viral_engine.globe.network.addresses import NetworkMode
 from viral_engine.globe.world import Globe
 
 
-def welcome(globe: Globe, machines: list[Machine], steps: Steps) -> None:
+def welcome(
+    globe: Globe, machines: list[Machine], steps: Steps, *, primary: str, declared: str
+) -> None:
     """Tell that everything is healthy, and the addresses."""
     if isinstance(steps, JsonSteps):
         steps.write({"event": "ready", "network": globe.spec.mode, "addresses": globe.addresses,
+                     "primary": primary,
                      "machines": [_row(machine) for machine in machines]})  # fmt: skip
         return
     screen = console()
@@ -26,6 +29,9 @@ def welcome(globe: Globe, machines: list[Machine], steps: Steps) -> None:
         here = [m for m in machines if m.region == region]
         roles = ", ".join(_counted(here))
         screen.print(f"  [bold]{region}[/]  {roles}")
+    if primary != declared:
+        screen.print(f"[yellow]The primary is in {primary}, not in {declared} as declared:[/] "
+                     "a failover moved it, and writes go there.")  # fmt: skip
     screen.print()
     screen.print(f"  anycast    {addresses['anycast']}   (nearest to {spec.near})")
     for region, url in addresses["edges"].items():

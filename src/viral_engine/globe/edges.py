@@ -13,7 +13,7 @@ from pathlib import Path
 from viral_engine.fly.model import Check
 from viral_engine.globe import edge
 from viral_engine.globe.logbook import LogBook
-from viral_engine.globe.machines.checks import NamedCheck, attempt
+from viral_engine.globe.machines.checks import PASSING, NamedCheck, attempt
 from viral_engine.globe.machines.process import Launch, MachineProcess
 from viral_engine.globe.network.addresses import AddressPlan, users
 from viral_engine.globe.platform import Platform
@@ -104,7 +104,7 @@ class Edges:
         open_socket = self.platform.network.open_socket_in(users(region))
         while True:
             result = await attempt(named, self.plan.edge(region), open_socket)
-            answered = result.output.startswith("HTTP")
+            answered = result.status == PASSING
             self._misses[region] = 0 if answered else self._misses.get(region, 0) + 1
             dead = self._misses[region] >= PROBE_FAILURES
             alive = (

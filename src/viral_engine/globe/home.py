@@ -60,6 +60,7 @@ def claim(home: Path, manifest: Manifest) -> None:
                 f"{home} has {free // 2**20} MiB free, and a globe needs {SPACE_NEEDED // 2**20}.",
                 suggestion="Free some, or choose another folder with --home or VIRAL_HOME.",
             )
+        home.chmod(0o700)
         path.write_text(json.dumps(asdict(manifest)), encoding="utf-8")
         return
     _compare(home, _read(path), manifest)
@@ -81,7 +82,9 @@ def _read(path: Path) -> Manifest:
         ) from exc
 
 
-_REMEDY = "Choose another with --home or VIRAL_HOME, or delete this one with: viral down --purge."
+_REMEDY = (
+    "Choose another with --home or VIRAL_HOME. Only if nobody needs this data: viral down --purge."
+)
 
 
 def _compare(home: Path, found: Manifest, wanted: Manifest) -> None:
@@ -89,8 +92,8 @@ def _compare(home: Path, found: Manifest, wanted: Manifest) -> None:
         theirs, ours = getattr(found, field), getattr(wanted, field)
         if theirs != ours:
             raise DataFolderError(
-                f"{home} holds another deployment: its {field} is {_shown(theirs)}, "
-                f"and {_shown(ours)} was asked for.",
+                f"{home} holds another deployment: {field} {_shown(theirs)}; "
+                f"asked for was {_shown(ours)}.",
                 suggestion=_REMEDY,
             )
 

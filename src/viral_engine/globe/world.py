@@ -143,7 +143,8 @@ class Globe:
 
     def _make_network(self) -> Wan | Flat:
         if self.spec.mode is NetworkMode.WAN:
-            return Wan(AddressPlan(NetworkMode.WAN, self.spec.regions), seed=self.spec.seed)
+            plan = AddressPlan(NetworkMode.WAN, self.spec.regions)
+            return Wan(plan, public_port=HTTP_PORT, seed=self.spec.seed)
         block = kept_block(self.spec.home)
         return Flat(AddressPlan(NetworkMode.FLAT, self.spec.regions, block), random.SystemRandom())
 

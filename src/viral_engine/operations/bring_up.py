@@ -47,6 +47,8 @@ class BringUp:
     extra_env: Mapping[str, str]
     progress: Progress
     edges: Mapping[str, str] = field(default_factory=dict)
+    primary_region: str = ""
+    """Where the primary is, once one was found: the declared region, unless it moved."""
     _machines: dict[str, Machine] = field(default_factory=dict)
     _volumes: dict[str, str] = field(default_factory=dict)
 
@@ -145,6 +147,7 @@ class BringUp:
             self._refuse_failed(machines)
             for machine in machines:
                 if any(c.status == "passing" for c in machine.checks if "servicecheck" in c.name):
+                    self.primary_region = machine.region
                     self.progress.seen("primary", machine.region)
                     return True
             return NotYet(_unhealthy(machines))

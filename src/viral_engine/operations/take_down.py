@@ -23,11 +23,13 @@ async def take_down(client: FlyClient, progress: Progress) -> None:
         for machine in await client.list_machines(app.name)
         if machine.state in (MachineState.STARTED, MachineState.STARTING)
     ]
+    databases = [m for m in machines if m[1].role == "database"]
+    last = _primaries([machine for _, machine in databases])
     failures: list[BaseException] = []
     for name, stage in (
         ("Stop app machines", [m for m in machines if m[1].role in ("app", "worker")]),
-        ("Stop replicas", [m for m in machines if m[1].role == "database" and not _primary(m[1])]),
-        ("Stop the primary", [m for m in machines if m[1].role == "database" and _primary(m[1])]),
+        ("Stop replicas", [m for m in databases if m[1].id not in last]),
+        ("Stop the primary", [m for m in databases if m[1].id in last]),
         ("Stop witness and caches", [m for m in machines if m[1].role in ("witness", "cache")]),
     ):
         if stage:
@@ -44,5 +46,15 @@ async def _stop(client: FlyClient, app: str, machine: Machine) -> None:
     await client.wait_for(app, machine.id, MachineState.STOPPED, timeout=STOPPED_WITHIN)
 
 
-def _primary(machine: Machine) -> bool:
-    return any(c.status == "passing" for c in machine.checks if c.name.startswith("servicecheck"))
+def _primaries(databases: list[Machine]) -> set[str]:
+    """The database that serves as primary; while none does yet, the one that is meant to.
+
+    Stopped before its standby it would hand the primary over on its way out.
+    """
+    serving = {
+        m.id
+        for m in databases
+        if any(c.status == "passing" for c in m.checks if c.name.startswith("servicecheck"))
+    }
+    meant = {m.id for m in databases if m.config.env.get("PRIMARY_REGION") == m.region}
+    return serving or meant

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 from datetime import timedelta
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -18,6 +20,8 @@ from viral_engine.globe.machines.process import MachineProcess
 from viral_engine.globe.machines.record import EVENTS_KEPT, MachineRecord
 from viral_engine.globe.machines.runner import MachineRunner
 from viral_engine.globe.platform import Platform
+
+NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
 
 LONGEST_WAIT = 60
 WAITABLE = ("started", "stopped", "destroyed", "failed", "settled")
@@ -72,12 +76,16 @@ class MachineCalls:
         body = await body_of(request)
         if "config" not in body:
             raise PlatformError("config is required", status=400)
+        config = _config(body["config"])
+        launch = not body.get("skip_launch")
+        if launch:
+            _runnable(config)
         record = await self._platform.create_machine(
             request.path_params["app"],
-            name=str(body.get("name") or ""),
+            name=_name(body),
             region=self._pick_region(str(body.get("region") or "")),
-            config=_config(body["config"]),
-            launch=not body.get("skip_launch"),
+            config=config,
+            launch=launch,
             registered=not body.get("skip_service_registration"),
         )
         return JSONResponse(record.to_wire())
@@ -111,6 +119,7 @@ class MachineCalls:
         """Start a machine; one that runs stays as it is."""
         runner = self._runner(request)
         before = runner.record.state
+        _runnable(runner.record.config)
         if before is MachineState.REPLACING:
             raise ConflictError(
                 "failed_precondition: machine getting replaced, refusing to start", status=412
@@ -233,6 +242,21 @@ class MachineCalls:
         raise PlatformError(
             f"region {asked} is not one of this globe: {', '.join(regions)}", status=422
         )
+
+
+def _name(body: dict[str, Any]) -> str:
+    """The name that was asked for, empty for none; raises PlatformError (422) for a bad one."""
+    name = body.get("name") or ""
+    if not isinstance(name, str) or (name and NAME.fullmatch(name) is None):
+        raise PlatformError(f"invalid machine name {name!r}", status=422)
+    return name
+
+
+def _runnable(config: MachineConfig) -> None:
+    """Raise PlatformError (422) for a machine that has nothing to run: images are not run here."""
+    init = config.init
+    if not (init.exec or init.cmd or init.entrypoint):
+        raise PlatformError("config.init has no command, and the globe runs no images", status=422)
 
 
 def _is_gone(record: MachineRecord) -> bool:

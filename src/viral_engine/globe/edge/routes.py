@@ -63,6 +63,12 @@ def _alive(view: EdgeView) -> Json:
         "name": "alive",
         "match": {"path": ALIVE_PATH},
         "direct_response": {"status": 200, "body": {"inline_string": f"edge {view.region}\n"}},
+        # The scripts speak of a service's machines, and here is none.
+        "typed_per_filter_config": {
+            "envoy.filters.http.lua": typed(
+                "envoy.extensions.filters.http.lua.v3.LuaPerRoute", {"disabled": True}
+            )
+        },
     }
 
 

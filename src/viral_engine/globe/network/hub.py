@@ -28,7 +28,9 @@ BATCH = 64
 
 _ETHERTYPE = slice(12, 14)
 _IPV4 = b"\x08\x00"
+_IP_HEADER, _PROTOCOL = 14, 23
 _DESTINATION = slice(30, 34)
+_ICMP, _TCP = 1, 6
 
 
 @dataclass(slots=True)
@@ -69,6 +71,9 @@ class Hub:
     nets: dict[bytes, int]
     anycast: bytes
     chance: random.Random
+    public: frozenset[bytes] = frozenset()
+    public_port: bytes = b""
+    outside: frozenset[int] = frozenset()
     directions: list[list[Direction]] = field(default_factory=list)
     anycast_to: dict[int, int] = field(default_factory=dict)
     under_way: list[tuple[float, int, int, bytes]] = field(default_factory=list)
@@ -88,9 +93,21 @@ class Hub:
             target = self.nets.get(address[:3])
         if target is None or target == origin:
             return
+        if origin in self.outside and not self._is_public(frame):
+            self.directions[origin][target].dropped += 1
+            return
         due = self.directions[origin][target].due(now, self.chance)
         if due is not None:
             heapq.heappush(self.under_way, (due, next(self.serial), target, frame))
+
+    def _is_public(self, frame: bytes) -> bool:
+        """Whether users may send it: to an edge's port for users, or a ping of an edge."""
+        if frame[_DESTINATION] not in self.public:
+            return False
+        if frame[_PROTOCOL] != _TCP:
+            return frame[_PROTOCOL] == _ICMP
+        transport = _IP_HEADER + (frame[_IP_HEADER] & 0x0F) * 4
+        return frame[transport + 2 : transport + 4] == self.public_port
 
     def deliver(self, now: float) -> None:
         """Hand over every packet that is due; a full receiver drops it, as a real link would."""
@@ -168,6 +185,9 @@ def main() -> None:
         ports=ports,
         nets={bytes(net): index for net, index in spec["nets"]},
         anycast=socket.inet_aton(spec["anycast"]),
+        public=frozenset(map(socket.inet_aton, spec["public"])),
+        public_port=int(spec["public_port"]).to_bytes(2, "big"),
+        outside=frozenset(spec["outside"]),
         chance=random.Random(spec["seed"]),  # noqa: S311 - a reproducible WAN, not a secret
     )
     with contextlib.suppress(PermissionError):

@@ -47,10 +47,12 @@ class Wan:
     """Namespaces joined by the hub, ready when entered; all of it vanishes on exit.
 
     Namespaces are held by descriptors only, and the hub ends when its control socket closes: when
-    the owner is killed, nothing is left.
+    the owner is killed, nothing is left. Users reach the edges' ``public_port`` and nothing else:
+    what is private on the platform is private here.
     """
 
     plan: AddressPlan
+    public_port: int
     seed: int = 0
     mode: NetworkMode = NetworkMode.WAN
     _places: dict[str, _Place] = field(default_factory=dict)
@@ -146,6 +148,9 @@ class Wan:
             "ports": passed,
             "nets": [[_net(place), index] for index, place in enumerate(places)],
             "anycast": self.plan.anycast,
+            "public": [self.plan.anycast, *map(self.plan.edge, self.plan.regions)],
+            "public_port": self.public_port,
+            "outside": [n for n, place in enumerate(places) if place.name.startswith("users:")],
             "control": theirs.fileno(),
             "seed": self.seed,
         }
