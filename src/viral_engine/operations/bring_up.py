@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-import httpx
-
 from viral_engine.clock import NotYet, wait_until
 from viral_engine.errors import MachineFailedError, NotFoundError
 from viral_engine.fly.client import FlyClient
@@ -20,15 +18,12 @@ from viral_engine.fly.model import Machine, MachineConfig, MachineState
 from viral_engine.operations.blueprint import Addresses, Blueprint, Place, apps, places
 from viral_engine.operations.progress import Progress, step
 from viral_engine.operations.secrets import Secrets
+from viral_engine.operations.serving import wait_until_aware, wait_until_routed
 from viral_engine.topology.model import BUNDLED_APP, Deployment
 
 PRIMARY_WITHIN = timedelta(seconds=120)
 HEALTHY_WITHIN = timedelta(seconds=120)
 MIGRATED_WITHIN = timedelta(seconds=60)
-SERVING_WITHIN = timedelta(seconds=30)
-UNROUTED = (502, 503, 504)
-"""What an edge answers by itself when it reaches no machine."""
-
 POLL = timedelta(milliseconds=150)
 
 VOLUME = "data"
@@ -75,7 +70,7 @@ class BringUp:
         with step(self.progress, "Wait until every machine is healthy"):
             await self._wait_until_healthy(wanted)
         with step(self.progress, "Wait until every edge serves users"):
-            await asyncio.gather(*(self._wait_for_edge(url) for url in self.edges.values()))
+            await self._wait_until_serving(serving)
         return [self._machines[place.name] for place in wanted]
 
     async def _ensure_apps(self) -> None:
@@ -182,21 +177,15 @@ class BringUp:
             interval=POLL,
         )  # fmt: skip
 
-    async def _wait_for_edge(self, url: str) -> None:
-        """An edge asks the machines itself, a moment after the platform has."""
-        async with httpx.AsyncClient(base_url=url, trust_env=False) as user:
-
-            async def serves() -> bool | NotYet:
-                try:
-                    answer = await user.get(self.deployment.service.check.path)
-                except httpx.HTTPError as exc:
-                    return NotYet(f"{url}: {exc or type(exc).__name__}")
-                if answer.status_code in UNROUTED:
-                    return NotYet(f"{url}: {answer.status_code} {answer.text.strip()}")
-                return True
-
-            await wait_until(
-                serves, timeout=SERVING_WITHIN, waiting_for="every edge to serve", interval=POLL
+    async def _wait_until_serving(self, serving: list[Place]) -> None:
+        path = self.deployment.service.check.path
+        await asyncio.gather(*(wait_until_routed(url, path) for url in self.edges.values()))
+        if self.edges and self.deployment.service.app == BUNDLED_APP:
+            await asyncio.gather(
+                *(
+                    wait_until_aware(self.edges[place.region], self._machines[place.name].id)
+                    for place in serving
+                )
             )
 
     def _refuse_failed(self, machines: list[Machine]) -> None:
