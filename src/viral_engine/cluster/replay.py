@@ -14,7 +14,7 @@ __all__ = ["ReplayWatcher"]
 FIRST_DELAY_S = 0.001
 LONGEST_DELAY_S = 0.010
 
-_Waiter = tuple[Lsn, int, "asyncio.Future[None]"]
+_Waiter = tuple[Lsn, int, "asyncio.Future[int]"]
 
 
 class ReplayWatcher:
@@ -35,6 +35,7 @@ class ReplayWatcher:
         self._publish = publish
         self._waiters: dict[int, list[_Waiter]] = {}
         self._order = count()
+        self._asked = 0
         self._wanted = asyncio.Event()
 
     @property
@@ -42,17 +43,20 @@ class ReplayWatcher:
         """How many wait now."""
         return sum(map(len, self._waiters.values()))
 
-    async def wait(self, timeline: int, lsn: Lsn) -> None:
+    async def wait(self, timeline: int, lsn: Lsn) -> bool:
         """Return once the replica was seen at ``lsn`` of ``timeline``, or where it never gets there.
 
         That is: when it is gone, promoted, on another timeline, or receives nothing. The caller
-        bounds the wait and looks at what was published.
+        bounds the wait and looks at what was published. True when it was not so at the first
+        question that was asked from now on.
         """
-        waiter = (lsn, next(self._order), asyncio.get_running_loop().create_future())
+        first = self._asked + 1
+        reached: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        waiter = (lsn, next(self._order), reached)
         heapq.heappush(self._waiters.setdefault(timeline, []), waiter)
         self._wanted.set()
         try:
-            await waiter[2]
+            return await reached > first
         finally:
             self._forget(timeline, waiter)
 
@@ -75,6 +79,7 @@ class ReplayWatcher:
                 self._wanted.clear()
                 await self._wanted.wait()
                 delay = FIRST_DELAY_S
+            self._asked += 1
             seen = await self._ask()
             if seen.answer is not None:
                 self._publish(seen)
@@ -96,9 +101,13 @@ class ReplayWatcher:
                 or answer.timeline != timeline
                 or queue[0][0] <= answer.lsn
             ):
-                _wake(heapq.heappop(queue))
+                self._wake(heapq.heappop(queue))
             if not queue:
                 del self._waiters[timeline]
+
+    def _wake(self, waiter: _Waiter) -> None:
+        if not waiter[2].done():
+            waiter[2].set_result(self._asked)
 
     def _forget(self, timeline: int, waiter: _Waiter) -> None:
         queue = self._waiters.get(timeline, [])
@@ -107,8 +116,3 @@ class ReplayWatcher:
             heapq.heapify(queue)
             if not queue:
                 del self._waiters[timeline]
-
-
-def _wake(waiter: _Waiter) -> None:
-    if not waiter[2].done():
-        waiter[2].set_result(None)

@@ -76,15 +76,17 @@ class ClusterWatcher:
 
     async def wait_until_replayed(
         self, region: str, *, timeline: int, lsn: Lsn, timeout: timedelta
-    ) -> ClusterView:
-        """Return a view in which the replica of ``region`` has replayed ``lsn`` of ``timeline``.
+    ) -> bool:
+        """Return when the view has the replica of ``region`` at or past ``lsn`` of ``timeline``.
 
-        Or the view at the time when it became clear that it will not, or when time ran out.
+        Or when it became clear that it will not get there, or time ran out. True when the replica
+        had to be waited for; False when it was there, and only the view was older.
         """
-        with suppress(TimeoutError):
+        try:
             async with asyncio.timeout(timeout.total_seconds()):
-                await self._replays[region].wait(timeline, lsn)
-        return self._view
+                return await self._replays[region].wait(timeline, lsn)
+        except TimeoutError:
+            return True
 
     async def __aenter__(self) -> Self:
         for region, replay in self._replays.items():

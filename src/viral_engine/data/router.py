@@ -27,8 +27,8 @@ class WatchesCluster(Protocol):
 
     async def wait_until_replayed(
         self, region: str, *, timeline: int, lsn: Lsn, timeout: timedelta
-    ) -> ClusterView:
-        """Return a view in which the replica has replayed that, or the last one without hope."""
+    ) -> bool:
+        """Return when the view has the replica there, or without hope; True if that took a wait."""
 
 
 async def route_read(
@@ -44,25 +44,25 @@ async def route_read(
     A replica that is behind is given ``budget``, and never more than the deadline. What no node
     covers while nobody is primary is held to the deadline.
     """
-    first = decide(Need.NEAR, here=here, view=cluster.view, token=token)
+    first = route = decide(Need.NEAR, here=here, view=cluster.view, token=token)
     if token is None:
         return first
-    route = first
+    waited = False
     if first.kind is RouteKind.WAIT:
-        view = await cluster.wait_until_replayed(
+        waited = await cluster.wait_until_replayed(
             here,
             timeline=token.timeline,
             lsn=token.position,
             timeout=min(budget, deadline.remaining()),
         )
-        route = decide(Need.NEAR, here=here, view=view, token=token, waited=True)
+        route = decide(Need.NEAR, here=here, view=cluster.view, token=token, waited=True)
     if route.kind is RouteKind.DEGRADED:
         view = await cluster.wait_for(
             lambda seen: _serves(seen, here, token), timeout=deadline.remaining()
         )
         route = decide(Need.NEAR, here=here, view=view, token=token, waited=True)
-    waited_for_it = first.kind is RouteKind.WAIT and route.kind is RouteKind.LOCAL
-    return first if waited_for_it and route.may_be_old else route
+    # The view is up to a second old: often the replica had it, and nobody waited.
+    return first if waited and route.kind is RouteKind.LOCAL and route.may_be_old else route
 
 
 def _serves(view: ClusterView, here: str, token: SessionToken) -> bool:
