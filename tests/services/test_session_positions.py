@@ -15,6 +15,7 @@ from tests.services.postgres_pair import PostgresPair
 
 from viral_engine.cluster import ClusterView, ClusterWatcher, DatabaseAddresses
 from viral_engine.data import Databases, Route, RouteKind, Session, routed
+from viral_engine.errors import ReplicaUnavailableError, UnknownOutcomeError
 from viral_engine.lsn import Lsn
 
 SOON = timedelta(seconds=10)
@@ -169,6 +170,16 @@ async def test_r13_a_transaction_that_failed_is_asked_nothing_and_advances_nothi
             assert await _values(databases) == [1, 2]
 
 
+async def test_a_commit_whose_position_could_not_be_asked_is_unknown_and_never_refused(
+    postgres_pair: PostgresPair, table: str
+) -> None:
+    async with _in_london(postgres_pair, table) as (databases, _):
+        databases._sql = {**databases._sql, "after_commit": b"select 1 / 0 as timeline"}
+        with routed(NEAR), pytest.raises(UnknownOutcomeError):
+            await _insert(databases, 1)
+    assert await postgres_pair.primary.ask("select count(*) from t", table) == 1
+
+
 async def test_r23_a_commit_that_is_not_flushed_yet_is_covered_by_its_token(
     postgres_pair: PostgresPair, table: str
 ) -> None:
@@ -217,6 +228,8 @@ async def test_a_node_that_does_not_hold_what_the_client_saw_is_not_believed(
         # A decision for the replica, although it cannot have it: as when it was rebuilt meanwhile.
         with (
             routed(NEAR, Session(bound.session.token)),
-            pytest.raises(Exception, match="does not hold all that this client has seen"),
+            pytest.raises(
+                ReplicaUnavailableError, match="does not hold all that this client has seen"
+            ),
         ):
             await _values(databases)

@@ -180,7 +180,8 @@ class Databases:
         """Lend a connection to the primary in a transaction, committed when the block ends well.
 
         Raises NoPrimaryError when nobody takes writes, which leaves nothing behind, and
-        UnknownOutcomeError when the connection broke while the commit was on its way.
+        UnknownOutcomeError when the connection broke while the commit was on its way, or the
+        commit may have succeeded and only its position could not be asked.
         """
         if not self._primary:
             raise NoPrimaryError("DATABASE_URL is not set, so there is nowhere to write.")
@@ -204,11 +205,11 @@ class Databases:
                     await self._saw_write(connection, position)
         except (psycopg.errors.ReadOnlySqlTransaction, PoolTimeout) as error:
             raise NoPrimaryError(_first_line(error)) from error
-        except psycopg.OperationalError as error:
-            if not _connection_is_gone(error):
-                raise
-            if committing:
+        except psycopg.Error as error:
+            if committing and not _is_rolled_back(error):
                 raise UnknownOutcomeError from error
+            if committing or not _connection_is_gone(error):
+                raise
             raise NoPrimaryError(_first_line(error)) from error
 
     def _near_route(self, token: SessionToken | None) -> Route:
@@ -242,7 +243,15 @@ def _pool(url: str | None, name: str, size: int, *, read_only: bool = True) -> L
     return None if url is None else LazyPool(url, name=name, read_only=read_only, size=size)
 
 
+def _is_rolled_back(error: psycopg.Error) -> bool:
+    # What a commit itself refuses: constraints, conflicts, and what triggers raise. Anything else
+    # may come from the question after it.
+    return error.sqlstate is not None and error.sqlstate.startswith(("23", "40", "P0"))
+
+
 def _connection_is_gone(error: psycopg.Error) -> bool:
+    if not isinstance(error, psycopg.OperationalError):
+        return False
     # Without a state the socket broke; 08 is a connection exception, 57P a server going down.
     return error.sqlstate is None or error.sqlstate.startswith(("08", "57P"))
 
