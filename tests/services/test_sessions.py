@@ -81,7 +81,7 @@ async def test_behind_its_token_a_read_waits_within_its_budget_and_then_asks_the
             assert read.status_code == 200
             assert read.headers["viral-route"] == "primary; reason=replica-behind"
             assert "viral-staleness" not in read.headers
-            assert 2 <= waited < 4
+            assert 2 <= waited < 6
             stale = await lhr.get(place)
             assert stale.status_code == 404
             assert stale.headers["viral-route"] == "local; reason=replica"
@@ -108,7 +108,7 @@ async def test_a_replica_that_catches_up_within_the_budget_serves_the_read_itsel
                 assert not reading.done()
             resumed = monotonic()
             read = await reading
-            assert monotonic() - resumed < 1
+            assert monotonic() - resumed < 2
         assert read.json() == created.json()
         assert read.headers["viral-route"] == "wait; reason=replica-behind"
         assert float(read.headers["viral-staleness"]) >= 0
