@@ -164,6 +164,37 @@ async def test_r12_where_a_region_has_no_replica_writes_return_and_reads_see_the
         assert read.headers["viral-route"] == "primary; reason=no-replica-here"
 
 
+async def test_reads_with_a_token_go_on_near_from_the_moment_the_primary_is_lost(
+    postgres_pair: PostgresPair, migrated: str
+) -> None:
+    async with both_regions(postgres_pair, migrated) as (iad, lhr):
+        client = Client()
+        place = (await client.write(lhr, iad)).headers["location"]
+        await postgres_pair.wait_until_replayed()
+        postgres_pair.primary.stop("immediate")
+        try:
+            for _ in range(20):
+                read = await client.ask(lhr, "GET", place)
+                assert read.status_code == 200, read.text
+                assert read.headers["viral-route"] == "local; reason=replica"
+
+            async def primary_is_gone() -> bool:
+                return (await lhr.get("/api/regions")).json()["primary_region"] is None
+
+            await wait_until(primary_is_gone, timeout=_SOON, waiting_for="the loss to be seen")
+            for _ in range(20):
+                read = await client.ask(lhr, "GET", place)
+                assert read.status_code == 200, read.text
+        finally:
+            postgres_pair.primary.start()
+
+        async def is_written() -> bool:
+            return (await iad.post("/api/tasks", json={"title": "again"})).status_code == 201
+
+        await wait_until(is_written, timeout=_SOON, waiting_for="writes at the primary")
+        await postgres_pair.wait_until_replayed()
+
+
 async def test_a_token_outlives_a_change_of_the_key(
     postgres_pair: PostgresPair, migrated: str
 ) -> None:

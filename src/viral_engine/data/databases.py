@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -126,7 +127,7 @@ class Databases:
                     if bound:
                         bound.route = route
             if connection is None:
-                connection = await self._far_loan(loan, route)
+                connection = await self._far_or_covered_loan(loan, route, bound)
             try:
                 yield connection
             except psycopg.OperationalError as error:
@@ -227,6 +228,25 @@ class Databases:
                     "Every connection to this region's database is in use."
                 ) from error
             return None
+
+    async def _far_or_covered_loan(
+        self, loan: AsyncExitStack, route: Route, bound: RequestRoute | None
+    ) -> Connection:
+        try:
+            return await self._far_loan(loan, route)
+        except ReplicaUnavailableError:
+            # The primary is gone and the view does not know yet: what this region's replica
+            # covers by itself it may serve.
+            alone = replace(self._view(), primary_region=None)
+            token = bound.session.token if bound else None
+            again = decide(Need.NEAR, here=self._here, view=alone, token=token, waited=True)
+            if bound is None or not (again.is_near and self._near):
+                raise
+            connection = await self._near_loan(loan, self._near)
+            if connection is None:
+                raise
+            bound.route = again
+            return connection
 
     async def _far_loan(self, loan: AsyncExitStack, route: Route) -> Connection:
         if route.kind is RouteKind.DEGRADED or not self._far:
