@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,17 +11,19 @@ from typing import cast
 
 import viral_engine
 from viral_engine.cluster import ClusterView, NodeView, Role
-from viral_engine.data import Need, decide
+from viral_engine.data import Ignored, Need, SessionToken, TokenKind, decide
 from viral_engine.fly.model import MachineConfig, Mount
 from viral_engine.globe.logbook import LogBook
 from viral_engine.globe.machines.record import MachineRecord
 from viral_engine.globe.platform import Network, Platform
+from viral_engine.lsn import Lsn
 from viral_engine.operations.blueprint import Addresses, Blueprint, places
 from viral_engine.operations.secrets import Secrets
 from viral_engine.topology.model import default_deployment
 
 SOURCE = Path(viral_engine.__file__).parent
-PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "environment.md").read_text("utf-8")
+PAGES = Path(__file__).parents[2] / "docs" / "reference"
+PAGE = (PAGES / "environment.md").read_text("utf-8")
 
 
 def source(*rooms: str) -> str:
@@ -80,17 +83,30 @@ def views() -> list[ClusterView]:
     nodes = [
         (),
         *(
-            (NodeView("lhr", Role.REPLICA, None, None, None, reachable, None),)
+            (NodeView("lhr", Role.REPLICA, 1, Lsn(lsn), lag, reachable, None, "", cluster),)
             for reachable in (True, False)
+            for lsn in (1, 9)
+            for lag in (0.0, None)
+            for cluster in (1, 2)
         ),
+        (NodeView("lhr", Role.PRIMARY, 1, Lsn(9), 0.0, reachable=True, observed_at=None),),
     ]
     return [ClusterView(primary, nodes_) for primary in (None, "lhr", "iad") for nodes_ in nodes]
 
 
+def tokens() -> list[SessionToken | None]:
+    """Return every kind of token that a client can have."""
+    now = datetime.now(UTC)
+    made = [SessionToken(1, timeline, Lsn(5), now, TokenKind.READ) for timeline in (1, 2)]
+    return [None, *made]
+
+
 def test_every_route_that_can_be_taken_is_on_the_page_and_no_other() -> None:
     decided = {
-        str(decide(need, here="lhr", view=view, replayed=replayed))
-        for need, view, replayed in product(Need, views(), (False, True))
+        str(decide(need, here="lhr", view=view, replayed=replayed, token=token, waited=waited))
+        for need, view, replayed, token, waited in product(
+            Need, views(), (False, True), tokens(), (False, True)
+        )
     }
     said_elsewhere = set(re.findall(r'Route\(RouteKind\.(\w+), "([\w-]+)"', source("web", "data")))
     taken = decided | {f"{kind.lower()}; reason={why}" for kind, why in said_elsewhere}
@@ -101,6 +117,12 @@ def test_every_route_that_can_be_taken_is_on_the_page_and_no_other() -> None:
 def test_every_header_of_the_runtime_is_on_the_page() -> None:
     sent = set(re.findall(r'b"(viral-[a-z]+)"', source("web")))
     assert {name for name in sent if f"`{name}`" not in PAGE} == set()
+
+
+def test_every_reason_to_ignore_a_token_is_on_its_page_and_no_other() -> None:
+    text = (PAGES / "consistency.md").read_text("utf-8").split("## Tokens that count as none")[1]
+    said = re.findall(r"^\| `([a-z-]+)` \|", text, re.MULTILINE)
+    assert sorted(said) == sorted([*Ignored, "viral-session-ignored"])
 
 
 def test_every_problem_is_on_the_page_and_no_other() -> None:

@@ -45,7 +45,7 @@ def test_every_test_with_an_id_is_on_the_page_and_no_other() -> None:
         name
         for path in (ROOT / "tests" / "services").glob("test_*.py")
         for name in re.findall(
-            r"^async def (test_[a-z]\d\d_\w+)", path.read_text("utf-8"), re.MULTILINE
+            r"^async def (test_[a-qs-z]\d\d_\w+)", path.read_text("utf-8"), re.MULTILINE
         )
     }
     assert set(re.findall(r"`(test_[a-z]\d\d_\w+)`", PAGE)) == found

@@ -12,7 +12,8 @@ import random
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -89,6 +90,14 @@ class Server:
     def stop(self, mode: str = "fast") -> None:
         run("pg_ctl", "-D", str(self.folder), "-w", "-m", mode, "stop")
 
+    def copy_and_follow(self, source: Server) -> None:
+        """Become a replica of ``source``, with all that it has, and start."""
+        address = f"host={source.address} port={source.port} user=postgres"
+        copy = ("--checkpoint=fast", "--wal-method=stream", "--no-sync")
+        run("pg_basebackup", "-D", str(self.folder), "-R", "-d", address, *copy)
+        self.configure()
+        self.start()
+
     @property
     def runs(self) -> bool:
         return (self.folder / "postmaster.pid").exists()
@@ -123,6 +132,20 @@ class PostgresPair:
             replayed, timeout=timedelta(seconds=20), waiting_for="the replica to replay"
         )
 
+    @asynccontextmanager
+    async def replay_paused(self) -> AsyncIterator[None]:
+        """Let the replica receive the log and replay nothing of it, until the block ends."""
+        await self.replica.ask("select pg_wal_replay_pause()")
+
+        async def paused() -> bool:
+            return await self.replica.ask("select pg_get_wal_replay_pause_state()") == "paused"
+
+        try:
+            await wait_until(paused, timeout=timedelta(seconds=10), waiting_for="replay to pause")
+            yield
+        finally:
+            await self.replica.ask("select pg_wal_replay_resume()")
+
 
 @pytest.fixture(scope="session")
 def postgres_pair() -> Iterator[PostgresPair]:
@@ -140,11 +163,7 @@ def postgres_pair() -> Iterator[PostgresPair]:
         run("initdb", "-D", str(primary.folder), *trust)
         primary.configure()
         primary.start()
-        source = f"host={primary.address} port={primary.port} user=postgres"
-        copy = ("--checkpoint=fast", "--wal-method=stream", "--no-sync")
-        run("pg_basebackup", "-D", str(replica.folder), "-R", "-d", source, *copy)
-        replica.configure()
-        replica.start()
+        replica.copy_and_follow(primary)
         yield PostgresPair(primary, replica)
     finally:
         for server in (replica, primary):

@@ -52,15 +52,16 @@ def globe(made: Globe) -> Globe:
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-async def test_p09_replay_keeps_method_body_and_query(globe: Globe) -> None:
+async def test_p09_replay_keeps_method_body_query_and_headers(globe: Globe) -> None:
     globe.answers("lhr", "region=iad;state=signed.value=")
     body = b"x" * 100_000
-    got = await globe.client.post("/a%20b/c?q=1&r=%2F", content=body, headers={"host": "my.app"})
+    sent = {"host": "my.app", "viral-session": "1.key.token", "cookie": "viral-session=1.key.other"}
+    got = await globe.client.post("/a%20b/c?q=1&r=%2F", content=body, headers=sent)
     told = got.json()
     assert (got.status_code, told["machine"][:3]) == (200, "iad")
     assert (told["method"], told["target"]) == ("POST", "/a%20b/c?q=1&r=%2F")
     assert (told["size"], told["sha"]) == (len(body), hashlib.sha256(body).hexdigest())
-    assert told["headers"]["host"] == "my.app"
+    assert {name: told["headers"].get(name) for name in sent} == sent
     source = told["headers"]["fly-replay-src"]
     assert re.fullmatch(r"instance=lhr-\d;region=lhr;t=\d{16};state=signed.value=", source)
     assert "fly-replay" not in got.headers

@@ -4,73 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 
-import httpx
-import pytest
-from tests.services.asgi_life import living
 from tests.services.postgres_pair import PostgresPair
+from tests.services.task_service import both_regions, environ_of, user_of
 
 from viral_engine.clock import wait_until
-from viral_engine.service.app import create_app
 from viral_engine.service.migrate import HEAD, migrate
 
 SOON = timedelta(seconds=10)
 
 
-def _environ(pair: PostgresPair, database: str, region: str) -> dict[str, str]:
-    return {
-        "FLY_REGION": region,
-        "PRIMARY_REGION": "iad",
-        "FLY_MACHINE_ID": f"{region}-1",
-        "DATABASE_URL": pair.primary.url(database),
-        "READ_REPLICA_IAD_URL": pair.primary.url(database),
-        "READ_REPLICA_LHR_URL": pair.replica.url(database),
-        "VIRAL_SECRET": "shared",
-    }
-
-
-@asynccontextmanager
-async def _user_of(environ: Mapping[str, str]) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(environ)
-    transport = httpx.ASGITransport(app=app)
-    async with living(app), httpx.AsyncClient(transport=transport, base_url="http://app") as user:
-        yield user
-
-
-@asynccontextmanager
-async def _both_regions(
-    pair: PostgresPair, database: str
-) -> AsyncIterator[tuple[httpx.AsyncClient, httpx.AsyncClient]]:
-    async with AsyncExitStack() as stack:
-        iad, lhr = [
-            await stack.enter_async_context(_user_of(_environ(pair, database, region)))
-            for region in ("iad", "lhr")
-        ]
-        for user in (iad, lhr):
-
-            async def sees_all(user: httpx.AsyncClient = user) -> bool:
-                nodes = (await user.get("/api/regions")).json()["nodes"]
-                return all(node["reachable"] for node in nodes)
-
-            await wait_until(sees_all, timeout=SOON, waiting_for="every database to be seen")
-        yield iad, lhr
-
-
-@pytest.fixture
-async def migrated(postgres_pair: PostgresPair, database: str) -> str:
-    """The name of a database with its tables, which the replica has as well."""
-    await asyncio.to_thread(migrate, postgres_pair.primary.url(database))
-    await postgres_pair.wait_until_replayed()
-    return database
-
-
 async def test_a_task_written_at_the_primary_is_read_from_the_replica_of_the_other_region(
     postgres_pair: PostgresPair, migrated: str
 ) -> None:
-    async with _both_regions(postgres_pair, migrated) as (iad, lhr):
+    async with both_regions(postgres_pair, migrated) as (iad, lhr):
         created = await iad.post("/api/tasks", json={"title": " hello "})
         assert created.status_code == 201, created.text
         assert created.headers["viral-route"] == "local; reason=primary-here"
@@ -86,7 +34,7 @@ async def test_a_task_written_at_the_primary_is_read_from_the_replica_of_the_oth
 async def test_a_write_away_from_the_primary_is_replayed_and_leaves_nothing_behind(
     postgres_pair: PostgresPair, migrated: str
 ) -> None:
-    async with _both_regions(postgres_pair, migrated) as (iad, lhr):
+    async with both_regions(postgres_pair, migrated) as (iad, lhr):
         answer = await lhr.post("/api/tasks", json={"title": "x"})
         assert answer.status_code == 409
         assert answer.headers["fly-replay"].startswith("region=iad;state=")
@@ -103,7 +51,7 @@ async def test_a_write_away_from_the_primary_is_replayed_and_leaves_nothing_behi
 async def test_a_replay_that_misses_the_primary_is_refused_instead_of_replayed_again(
     postgres_pair: PostgresPair, migrated: str
 ) -> None:
-    async with _both_regions(postgres_pair, migrated) as (_, lhr):
+    async with both_regions(postgres_pair, migrated) as (_, lhr):
         first = await lhr.post("/api/tasks", json={"title": "x"})
         source = "region=ams;" + first.headers["fly-replay"].partition(";")[2]
         again = await lhr.post(
@@ -117,7 +65,7 @@ async def test_a_replay_that_misses_the_primary_is_refused_instead_of_replayed_a
 async def test_a_change_counts_the_version_and_keeps_what_was_not_named(
     postgres_pair: PostgresPair, migrated: str
 ) -> None:
-    async with _user_of(_environ(postgres_pair, migrated, "iad")) as iad:
+    async with user_of(environ_of(postgres_pair, migrated, "iad")) as iad:
         created = (await iad.post("/api/tasks", json={"title": "a", "description": "d"})).json()
         place = f"/api/tasks/{created['id']}"
         changed = (await iad.patch(place, json={"status": "completed"})).json()
@@ -133,7 +81,7 @@ async def test_a_change_counts_the_version_and_keeps_what_was_not_named(
 async def test_pages_hold_every_task_once_in_the_order_of_creation(
     postgres_pair: PostgresPair, migrated: str
 ) -> None:
-    async with _user_of(_environ(postgres_pair, migrated, "iad")) as iad:
+    async with user_of(environ_of(postgres_pair, migrated, "iad")) as iad:
         for number in range(7):
             assert (await iad.post("/api/tasks", json={"title": f"t{number}"})).status_code == 201
         seen: list[str] = []
@@ -159,7 +107,7 @@ async def test_a_task_that_is_not_valid_is_refused_with_the_place_of_the_fault(
         {"title": "x", "owner": "me"},
         {"title": 7},
     ]
-    async with _user_of(_environ(postgres_pair, migrated, "iad")) as iad:
+    async with user_of(environ_of(postgres_pair, migrated, "iad")) as iad:
         for body in bodies:
             text = json.dumps(body)
             answer = await iad.post(
@@ -186,7 +134,7 @@ async def test_two_migrations_at_once_apply_each_step_once(
 async def test_reads_go_to_the_primary_while_the_replica_is_down_and_say_why(
     postgres_pair: PostgresPair, migrated: str
 ) -> None:
-    async with _both_regions(postgres_pair, migrated) as (_, lhr):
+    async with both_regions(postgres_pair, migrated) as (_, lhr):
         assert (await lhr.get("/api/tasks")).headers["viral-route"] == "local; reason=replica"
         postgres_pair.replica.stop("immediate")
         try:
@@ -214,7 +162,7 @@ async def test_without_any_database_health_is_well_and_tasks_are_a_problem_to_re
         "DATABASE_URL": nowhere,
         "READ_REPLICA_LHR_URL": nowhere,
     }
-    async with _user_of(environ) as user:
+    async with user_of(environ) as user:
         health = await user.get("/api/health")
         assert (health.status_code, health.json()["status"]) == (200, "ok")
         for answer in (
@@ -233,7 +181,7 @@ async def test_without_any_database_health_is_well_and_tasks_are_a_problem_to_re
 async def test_tables_that_are_not_there_yet_are_a_problem_to_retry(
     postgres_pair: PostgresPair, database: str
 ) -> None:
-    async with _user_of(_environ(postgres_pair, database, "iad")) as iad:
+    async with user_of(environ_of(postgres_pair, database, "iad")) as iad:
         answer = await iad.post("/api/tasks", json={"title": "x"})
     assert answer.status_code == 503
     assert answer.json()["type"].endswith("not-migrated")

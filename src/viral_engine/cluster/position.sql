@@ -26,4 +26,5 @@ select
         when not exists (select from receiver) then null
         when pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() then 0
         else greatest(0, extract(epoch from now() - pg_last_xact_replay_timestamp()))
-    end::double precision as lag_seconds
+    end::double precision as lag_seconds,
+    (select system_identifier from pg_control_system()) as cluster

@@ -83,6 +83,7 @@ class NodeProbe:
             timeline=int(str(row["timeline"])),
             lsn=Lsn.parse(str(row["lsn"])),
             lag_seconds=None if lag is None else float(str(lag)),
+            cluster=int(str(row["cluster"])),
         )
 
     async def _drop(self) -> None:

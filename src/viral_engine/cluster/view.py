@@ -22,12 +22,19 @@ class Answer:
     """What one node said about itself.
 
     ``lag_seconds`` is None for a replica that receives nothing: it cannot know how old it is.
+    ``cluster`` is PostgreSQL's system identifier, the same on a primary and all its replicas.
     """
 
     in_recovery: bool
     timeline: int
     lsn: Lsn
     lag_seconds: float | None
+    cluster: int | None = None
+
+    @property
+    def streaming(self) -> bool:
+        """Whether this is a primary, or a replica that receives its log."""
+        return self.lag_seconds is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,12 @@ class NodeView:
     reachable: bool
     observed_at: float | None
     reason: str = ""
+    cluster: int | None = None
+
+    @property
+    def streaming(self) -> bool:
+        """Whether this is a primary, or a replica that receives its log."""
+        return self.reachable and self.lag_seconds is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +85,23 @@ class ClusterView:
     def primary(self) -> NodeView | None:
         """The node that answers as the primary."""
         return None if self.primary_region is None else self.node(self.primary_region)
+
+    @property
+    def cluster(self) -> int | None:
+        """The primary's cluster; without one, the only cluster that its nodes speak of."""
+        if self.primary is not None:
+            return self.primary.cluster
+        known = {node.cluster for node in self.nodes if node.cluster is not None}
+        return known.pop() if len(known) == 1 else None
+
+    @property
+    def heads(self) -> tuple[tuple[int, Lsn], ...]:
+        """How far each node that answers has come: timeline and position."""
+        return tuple(
+            (node.timeline, node.lsn)
+            for node in self.nodes
+            if node.timeline is not None and node.lsn is not None
+        )
 
 
 def build_view(
@@ -119,6 +149,7 @@ def _node(
         lag_seconds=answer.lag_seconds,
         reachable=True,
         observed_at=observation.observed_at,
+        cluster=answer.cluster,
     )
 
 

@@ -3,13 +3,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from types import TracebackType
 from typing import Self
 
 from viral_engine.clock import SYSTEM_CLOCK, Clock
 from viral_engine.cluster.probe import NodeProbe
+from viral_engine.cluster.replay import ReplayWatcher
 from viral_engine.cluster.view import ClusterView, Observation, build_view
+from viral_engine.lsn import Lsn
 from viral_engine.observe import Event, Listener, NodeAnswered, NodeLost, PrimaryChanged
 
 __all__ = ["ClusterWatcher"]
@@ -38,6 +42,15 @@ class ClusterWatcher:
         self._probes = {
             region: NodeProbe(region, url, machine=machine) for region, url in nodes.items()
         }
+        # Their connections are others than those of the regular questions, which may hang.
+        self._replay_probes = {
+            region: NodeProbe(region, url, machine=machine) for region, url in nodes.items()
+        }
+        self._replays = {
+            region: ReplayWatcher(partial(probe.ask, clock), publish=self._publish)
+            for region, probe in self._replay_probes.items()
+        }
+        self._timelines: dict[str, int] = {}
         self._interval = interval.total_seconds()
         self._clock = clock
         self._listener = listener
@@ -61,7 +74,24 @@ class ClusterWatcher:
                     await self._changed.wait()
         return self._view
 
+    async def wait_until_replayed(
+        self, region: str, *, timeline: int, lsn: Lsn, timeout: timedelta
+    ) -> bool:
+        """Return when the view has the replica of ``region`` at or past ``lsn`` of ``timeline``.
+
+        Or when it became clear that it will not get there, or time ran out. True when the replica
+        had to be waited for; False when it was there, and only the view was older.
+        """
+        try:
+            async with asyncio.timeout(timeout.total_seconds()):
+                return await self._replays[region].wait(timeline, lsn)
+        except TimeoutError:
+            return True
+
     async def __aenter__(self) -> Self:
+        for region, replay in self._replays.items():
+            await self._tasks.enter_async_context(self._replay_probes[region])
+            await self._tasks.enter_async_context(replay.running())
         group = await self._tasks.enter_async_context(asyncio.TaskGroup())
         for probe in self._probes.values():
             task = group.create_task(self._watch(probe), name=f"watch {probe.region}")
@@ -86,7 +116,10 @@ class ClusterWatcher:
                 await asyncio.sleep(due - self._clock.monotonic())
 
     def _publish(self, observation: Observation) -> None:
-        self._observations[observation.region] = observation
+        known = self._observations.get(observation.region)
+        if known is not None and known.observed_at > observation.observed_at:
+            return  # two connections ask; what was asked earlier must not undo the later answer
+        self._observations[observation.region] = self._with_timeline(observation)
         before = self._view
         self._view = build_view(
             self._probes,
@@ -99,6 +132,18 @@ class ClusterWatcher:
                 self._listener(event)
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
+
+    def _with_timeline(self, observation: Observation) -> Observation:
+        # A replica that streams no more tells the timeline of its last checkpoint, which may be
+        # older than what it has replayed; it was seen on the later one while it streamed.
+        answer = observation.answer
+        if answer is None:
+            return observation
+        timeline = answer.timeline
+        if not answer.streaming:
+            timeline = max(timeline, self._timelines.get(observation.region, 0))
+        self._timelines[observation.region] = timeline
+        return replace(observation, answer=replace(answer, timeline=timeline))
 
 
 def _differences(before: ClusterView, after: ClusterView) -> list[Event]:

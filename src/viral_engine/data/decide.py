@@ -3,7 +3,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from viral_engine.cluster import ClusterView
+from viral_engine.cluster import ClusterView, NodeView, Role
+from viral_engine.data.token import SessionToken
 
 __all__ = ["Need", "Route", "RouteKind", "decide"]
 
@@ -18,11 +19,13 @@ class Need(StrEnum):
 class RouteKind(StrEnum):
     """Where a request is served.
 
-    ``local``: by this region's node. ``primary``: here, with the primary asked over the wire.
-    ``replay``: in the primary's region. ``degraded``: nowhere at the moment.
+    ``local``: by this region's node. ``wait``: the same, once it has replayed what the client has
+    seen. ``primary``: here, with the primary asked over the wire. ``replay``: in the primary's
+    region. ``degraded``: nowhere at the moment.
     """
 
     LOCAL = "local"
+    WAIT = "wait"
     PRIMARY = "primary"
     REPLAY = "replay"
     DEGRADED = "degraded"
@@ -39,21 +42,40 @@ class Route:
     reason: str
     region: str | None = None
 
+    @property
+    def is_near(self) -> bool:
+        """Whether this region's own node serves it."""
+        return self.kind in {RouteKind.LOCAL, RouteKind.WAIT}
+
+    @property
+    def may_be_old(self) -> bool:
+        """Whether a replica serves it."""
+        return self.is_near and self.reason in {"replica", "replica-behind"}
+
     def __str__(self) -> str:
         return f"{self.kind}; reason={self.reason}"
 
 
-def decide(need: Need, *, here: str, view: ClusterView, replayed: bool = False) -> Route:
+def decide(
+    need: Need,
+    *,
+    here: str,
+    view: ClusterView,
+    replayed: bool = False,
+    token: SessionToken | None = None,
+    waited: bool = False,
+) -> Route:
     """Return where a request is served, from what is known now.
 
-    Near data comes from this region's node while that answers, else from the primary; it is never
-    replayed, so a read survives the loss of either. What needs the primary is served where the
-    primary is, and sent there at most once: a request that was ``replayed`` and still finds the
+    Near data comes from this region's node while that answers and covers the client's ``token``;
+    one that is behind is waited for, unless the request has ``waited``; else from the primary. It
+    is never replayed, so a read survives the loss of either. What needs the primary is served where
+    the primary is, and sent there at most once: a request that was ``replayed`` and still finds the
     primary elsewhere is refused, never sent round again.
     """
     primary = view.primary_region
     if need is Need.NEAR:
-        return _near(here, view)
+        return _near(here, view, token, waited=waited)
     if primary is None:
         return Route(RouteKind.DEGRADED, "no-primary")
     if primary == here:
@@ -63,12 +85,40 @@ def decide(need: Need, *, here: str, view: ClusterView, replayed: bool = False) 
     return Route(RouteKind.REPLAY, "write", primary)
 
 
-def _near(here: str, view: ClusterView) -> Route:
+def _near(here: str, view: ClusterView, token: SessionToken | None, *, waited: bool) -> Route:
     node = view.node(here)
-    if node is not None and node.reachable:
-        is_primary = view.primary_region == here
-        return Route(RouteKind.LOCAL, "primary-here" if is_primary else "replica", here)
-    why = "no-replica-here" if node is None else "replica-unreachable"
+    if node is None:
+        why = "no-replica-here"
+    elif not node.reachable:
+        why = "replica-unreachable"
+    elif node.role is Role.PRIMARY:
+        return Route(RouteKind.LOCAL, "primary-here", here)
+    elif token is None:
+        return Route(RouteKind.LOCAL, "replica", here)
+    else:
+        lacks = _why_not_covered(node, view, token)
+        if lacks is None:
+            return Route(RouteKind.LOCAL, "replica", here)
+        if lacks == "replica-behind" and not waited:
+            return Route(RouteKind.WAIT, "replica-behind", here)
+        why = lacks
     if view.primary_region is None:
         return Route(RouteKind.DEGRADED, f"{why}-and-no-primary")
     return Route(RouteKind.PRIMARY, why, view.primary_region)
+
+
+def _why_not_covered(node: NodeView, view: ClusterView, token: SessionToken) -> str | None:
+    """Return what a replica lacks for a token; None where it shows all that the client has seen.
+
+    While a primary is known, only a replica that streams the primary's own timeline covers
+    anything. Without one, a replica still covers what it had replayed of the token's timeline.
+    """
+    primary = view.primary
+    follows = primary is None or (node.streaming and node.timeline == primary.timeline)
+    if not follows or node.cluster != token.cluster:
+        return "replica-not-streaming"
+    if node.timeline != token.timeline:
+        return "timeline-changed"
+    if node.lsn is None or node.lsn < token.position:
+        return "replica-behind"
+    return None

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from viral_engine import __version__
 from viral_engine.clock import SYSTEM_CLOCK
 from viral_engine.cluster import ClusterWatcher, DatabaseAddresses
-from viral_engine.data import Databases
+from viral_engine.data import Databases, TokenSigner
 from viral_engine.observe.log import log_event
 from viral_engine.service.platform_routes import platform_routes
 from viral_engine.service.problems import answer_with_problems
@@ -58,6 +58,9 @@ def create_app(environ: Mapping[str, str]) -> App:
         place=place,
         cluster=cluster,
         signer=ReplaySigner(environ.get("VIRAL_SECRET") or None),
+        tokens=TokenSigner(
+            environ.get("VIRAL_SECRET") or None, environ.get("VIRAL_SECRET_PREVIOUS") or None
+        ),
     )
 
 

@@ -113,11 +113,8 @@ class Tasks:
         }
         return await self._write("update_task", values)
 
-    async def _read(self, name: str, values: Mapping[str, object]) -> list[Task]:
-        async with self._databases.reading() as connection:
-            cursor = connection.cursor(row_factory=class_row(Task))
-            await cursor.execute(self._sql[name], values)
-            return await cursor.fetchall()
+    async def _read(self, name: str, values: Mapping[str, object]) -> Sequence[Task]:
+        return await self._databases.select(self._sql[name], values, row_factory=class_row(Task))
 
     async def _write(self, name: str, values: Mapping[str, object]) -> Task | None:
         async with self._databases.writing() as connection:

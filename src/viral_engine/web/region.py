@@ -3,33 +3,32 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
 
-from viral_engine.cluster import ClusterView
-from viral_engine.data import Need, RequestRoute, Route, RouteKind, decide, routed
+from viral_engine.clock import Deadline
+from viral_engine.data import (
+    Need,
+    RequestRoute,
+    Route,
+    RouteKind,
+    TokenSigner,
+    WatchesCluster,
+    decide,
+    route_read,
+    routed,
+)
 from viral_engine.web.asgi import App, Message, Receive, Scope, Send, drain
 from viral_engine.web.headers import REPLAY_SOURCE, header, replay_fields, without_internal
 from viral_engine.web.problem import send_problem
+from viral_engine.web.session import OpenedSession, SessionTokens
 from viral_engine.web.signing import ReplaySigner
 
-__all__ = ["Place", "RegionMiddleware", "WatchesCluster", "need_of_method"]
+__all__ = ["Place", "RegionMiddleware", "need_of_method"]
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 DEFAULT_HOLD = timedelta(seconds=2)
+DEFAULT_WAIT_BUDGET = timedelta(seconds=2)
+DEFAULT_DEADLINE = timedelta(seconds=15)
 RETRY_AFTER_S = 1
-
-
-class WatchesCluster(Protocol):
-    """What the middleware needs of the cluster room."""
-
-    @property
-    def view(self) -> ClusterView:
-        """The view at this moment."""
-
-    async def wait_for(
-        self, holds: Callable[[ClusterView], bool], *, timeout: timedelta
-    ) -> ClusterView:
-        """Return the first view that holds, or the last one when time ran out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +54,10 @@ class RegionMiddleware:
     last asked, at most 3 s ago, or ``unknown``. What needs the primary of another region is answered 409 with
     ``fly-replay``; without any primary it is held for ``hold`` and then answered 503 with
     ``retry-after``. Paths in ``process_local`` are served by this process whatever the cluster is.
+
+    ``tokens`` signs what a client has seen (``viral-session``, header and cookie). A read waits up to
+    ``wait_budget`` for a replica that is behind its token, and up to ``deadline`` where nobody
+    covers it; a process that is given none of its own signs tokens that no other accepts.
     """
 
     def __init__(
@@ -67,6 +70,9 @@ class RegionMiddleware:
         need: Callable[[Scope], Need] = need_of_method,
         process_local: frozenset[str] = frozenset({"/api/health"}),
         hold: timedelta = DEFAULT_HOLD,
+        tokens: TokenSigner | None = None,
+        wait_budget: timedelta = DEFAULT_WAIT_BUDGET,
+        deadline: timedelta = DEFAULT_DEADLINE,
     ) -> None:
         self._app = app
         self._place = place
@@ -75,6 +81,9 @@ class RegionMiddleware:
         self._need = need
         self._process_local = process_local
         self._hold = hold
+        self._tokens = SessionTokens(tokens or TokenSigner(None))
+        self._wait_budget = wait_budget
+        self._deadline = deadline
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection's scope."""
@@ -83,9 +92,10 @@ class RegionMiddleware:
             return
         replayed = self._was_replayed(scope)
         scope = {**scope, "headers": without_internal(scope["headers"])}
-        route = await self._decide(scope, replayed=replayed)
-        with routed(route) as bound:
-            said = self._saying(bound, send)
+        opened = self._tokens.open(scope, self._cluster.view)
+        route = await self._decide(scope, opened, replayed=replayed)
+        with routed(route, opened.session) as bound:
+            said = self._saying(scope, bound, opened, send)
             if route.kind is RouteKind.REPLAY and route.region is not None:
                 await self._replay(scope, receive, said, route.region)
             elif route.kind is RouteKind.DEGRADED and self._need(scope) is Need.PRIMARY:
@@ -93,12 +103,20 @@ class RegionMiddleware:
             else:
                 await self._app(scope, receive, said)
 
-    async def _decide(self, scope: Scope, *, replayed: bool) -> Route:
+    async def _decide(self, scope: Scope, opened: OpenedSession, *, replayed: bool) -> Route:
         if scope["path"] in self._process_local:
             return Route(RouteKind.LOCAL, "process", self._place.region)
         need = self._need(scope)
+        if need is Need.NEAR:
+            return await route_read(
+                self._cluster,
+                here=self._place.region,
+                token=opened.session.token,
+                budget=self._wait_budget,
+                deadline=Deadline.after(self._deadline),
+            )
         view = self._cluster.view
-        if need is Need.PRIMARY and view.primary_region is None:
+        if view.primary_region is None:
             view = await self._cluster.wait_for(
                 lambda seen: seen.primary_region is not None, timeout=self._hold
             )
@@ -143,13 +161,13 @@ class RegionMiddleware:
         )
 
     def _staleness(self, route: Route) -> list[tuple[bytes, bytes]]:
-        if route.kind is not RouteKind.LOCAL or route.reason != "replica":
+        if not route.may_be_old:
             return []
         node = self._cluster.view.node(self._place.region)
         lag = None if node is None else node.lag_seconds
         return [(b"viral-staleness", b"unknown" if lag is None else f"{lag:.3f}".encode())]
 
-    def _saying(self, bound: RequestRoute, send: Send) -> Send:
+    def _saying(self, scope: Scope, bound: RequestRoute, opened: OpenedSession, send: Send) -> Send:
         async def said(message: Message) -> None:
             if message["type"] in {
                 "http.response.start",
@@ -164,6 +182,7 @@ class RegionMiddleware:
                         (b"viral-machine", self._place.machine.encode()),
                         (b"viral-route", str(bound.route).encode()),
                         *self._staleness(bound.route),
+                        *self._tokens.headers(opened, scope),
                     ],
                 }
             await send(message)
