@@ -84,6 +84,19 @@ async def test_a_write_from_london_is_served_in_virginia_and_read_in_london(
     assert answer.json()["title"] == title
 
 
+def test_a_session_sees_its_own_writes_near_at_once(globe: GlobeUnderTest) -> None:
+    """A client that carries its token never waits for replication by guessing."""
+    served = []
+    with globe.edge("lhr") as user:
+        for number in range(30):
+            written = user.post("/api/tasks", json={"title": f"own {number}"})
+            token = written.headers["viral-session"]
+            read = user.get(written.headers["location"], headers={"viral-session": token})
+            assert (read.status_code, read.json()["title"]) == (200, f"own {number}")
+            served.append(read.headers["viral-region"])
+    assert served.count("lhr") >= 27, "nearly all of them by the replica next door"
+
+
 def test_exec_has_the_latencies_of_its_region(wan_globe: GlobeUnderTest) -> None:
     written = wan_globe.curl("lhr", "/api/tasks", "-X", "POST", "-H",
                              "content-type: application/json", "-d", '{"title":"by curl"}')  # fmt: skip
