@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
+
 from viral_engine.cli.output import console
 from viral_engine.cli.steps import JsonSteps, Steps
 from viral_engine.fly.model import Machine
@@ -42,8 +46,13 @@ def welcome(
     far = next((r for r in spec.edges if r != spec.near), spec.near)
     for line in _tries(far, addresses["anycast"], flat=spec.mode is NetworkMode.FLAT,
                        edge=addresses["edges"][far]):  # fmt: skip
-        screen.print(f"  {line}", markup=False)
+        screen.print(f"  {line.replace('viral', _command(), 1)}", markup=False)
     screen.print("Stop it with Ctrl-C, or: viral down. The data stays.")
+
+
+def _command() -> str:
+    """What to type for this command: its name, or its path where the shell does not find it."""
+    return "viral" if shutil.which("viral") else os.path.relpath(sys.argv[0])
 
 
 def _tries(far: str, anycast: str, *, flat: bool, edge: str) -> list[str]:
