@@ -6,7 +6,7 @@ BIN := .venv/bin
 SUITES := $(wildcard tests/house tests/unit tests/services tests/globe)
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check bench docs
+.PHONY: help up test check bench soak drills docs
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
@@ -24,8 +24,14 @@ check: $(READY) ## Lint, format, types, imports and the rules of the house
 	@$(BIN)/lint-imports
 	@exec $(BIN)/pytest --quiet --durations=0 tests/house
 
-bench: $(READY) ## Measure it beside what it replaces, and print the table
+bench: $(READY) ## Measure it beside what it replaces, and print the tables (ARGS="--only handler")
 	@exec $(BIN)/python bench/run.py $(ARGS)
+
+soak: $(READY) ## Read one's own writes a hundred thousand times, in about 17 minutes
+	@exec $(BIN)/python bench/run.py --only own-writes --reads 100000 $(ARGS)
+
+drills: $(READY) ## Break it on purpose and judge what its users saw (ARGS="--only register")
+	@exec $(BIN)/python bench/drills.py $(ARGS)
 
 docs: $(READY) ## Write the pages that are made from code
 	@$(BIN)/python -m viral_engine.topology.reference docs/reference/viral.toml.md

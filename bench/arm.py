@@ -52,9 +52,16 @@ class Arm:
 
 @contextmanager
 def running(
-    options: tuple[str, ...], home: Path, environ: Mapping[str, str], *, keep: bool
+    options: tuple[str, ...],
+    home: Path,
+    environ: Mapping[str, str],
+    *,
+    keep: bool,
+    folder: Path | None = None,
 ) -> Iterator[Arm]:
     """Run ``viral up`` with ``options`` until left; the data folder stays where ``keep`` says so.
+
+    It is run in ``folder``, where an app of its own is found, or else beside the data folder.
 
     Raises BenchError when it does not come up. Were this very process killed, the globe would end
     with it.
@@ -66,7 +73,7 @@ def running(
     with told.open("w") as out, said.open("w") as err:
         process = subprocess.Popen(
             [*VIRAL, "up", "--json", "--network", "wan", *options],
-            stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=own, cwd=home.parent,
+            stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=own, cwd=folder or home.parent,
             start_new_session=True,  # Ctrl-C is ours to pass on, in order
             preexec_fn=partial(die_with_parent, os.getpid()),  # noqa: PLW1509 - nothing here has threads
         )  # fmt: skip

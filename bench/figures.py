@@ -68,11 +68,19 @@ class Effort:
     elapsed_s: float
     cpu_s: float
     delay_ms: float | None
+    waited_s: float | None = None
 
     @property
     def share(self) -> float:
         """Cores that it kept busy."""
         return self.cpu_s / self.elapsed_s if self.elapsed_s else 0.0
+
+    @property
+    def waited_share(self) -> float | None:
+        """Share of the time in which it could have run and had no CPU."""
+        if self.waited_s is None or not self.elapsed_s:
+            return None
+        return self.waited_s / self.elapsed_s
 
 
 @dataclass(frozen=True, slots=True)

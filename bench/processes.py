@@ -147,11 +147,12 @@ class Watch:
         if not self._looks:
             raise LookupError(f"the process {self.pid} ended before it was looked at")
         first, last = self._looks[0], self._looks[-1]
-        delay = None
+        delay = waited = None
         if first.waits and last.waits:
             turns = max(last.waits[1] - first.waits[1], 1)
-            delay = 1000 * (last.waits[0] - first.waits[0]) / turns
-        return Effort(last.at - first.at, last.cpu_s - first.cpu_s, delay)
+            waited = last.waits[0] - first.waits[0]
+            delay = 1000 * waited / turns
+        return Effort(last.at - first.at, last.cpu_s - first.cpu_s, delay, waited)
 
 
 def _look(process: psutil.Process) -> _Look:

@@ -17,13 +17,13 @@ from bench.figures import (
     ratio,
 )
 from bench.measure import AWAY, HOME, Pair, Report
+from bench.outcome import UNKNOWN, Outcome, Promise
 
 LEAST_TIMES = 10.0
 MOST_SECONDS = 25.0
 MOST_BYTES = 2 * 1024**3
 MIB = 1024**2
 
-UNKNOWN = "unknown"
 Row = tuple[str, str, str, str, str]
 HEAD: Row = ("", f"A: {HOME}+{AWAY}", f"B: {HOME} only", "B / A", "")
 
@@ -53,15 +53,16 @@ def lines(report: Report) -> Iterator[str]:
     yield from _surroundings(report)
     yield ""
     yield from _aligned([HEAD, *rows(report, judged)])
-    yield ""
-    reads = judged.reads
-    yield (f"Reads from {AWAY}, p50 at least {LEAST_TIMES:g} times lower than from {HOME} alone: "
-           f"{reads.state}")  # fmt: skip
     for name, pair in report.pairs.items():
         for arm, one in (("A", pair.near), ("B", pair.far)):
             yield from (f"  {name}, {arm}: {doubt}" for doubt in one.doubts())
-    if reads.state is State.BROKEN:
-        yield from (f"  {reason}" for reason in reads.reasons)
+
+
+def outcome(report: Report) -> Outcome:
+    """Return the report as one of the benchmarks that are told together."""
+    sentence = f"Reads from {AWAY}, p50 at least {LEAST_TIMES:g} times lower than from {HOME} alone"
+    promise = Promise(sentence, verdicts(report).reads)
+    return Outcome("regions", list(lines(report)), [promise], as_json(report))
 
 
 def rows(report: Report, judged: Verdicts) -> Iterator[Row]:

@@ -19,11 +19,21 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Literal, Protocol, TypeAlias, TypeVar, overload
 
-from viral_engine.errors import WaitTimeoutError
+from viral_engine.errors import UnsupportedError, WaitTimeoutError
 
-__all__ = ["SYSTEM_CLOCK", "Clock", "Deadline", "NotYet", "SystemClock", "wait_until"]
+__all__ = [
+    "BOOT_CLOCK",
+    "SYSTEM_CLOCK",
+    "BootClock",
+    "Clock",
+    "Deadline",
+    "NotYet",
+    "SystemClock",
+    "wait_until",
+]
 
 T = TypeVar("T")
 
@@ -53,6 +63,31 @@ class SystemClock:
 
 
 SYSTEM_CLOCK: Clock = SystemClock()
+
+
+class BootClock:
+    """Seconds since this machine booted, the time that it slept included; Linux only.
+
+    Read from ``/proc/uptime`` (0.01 s steps) and from nowhere else: the database reads the same
+    file, and in some containers it does not count from where the kernel's own clock does.
+    """
+
+    def __init__(self, source: Path = Path("/proc/uptime")) -> None:
+        self._source = source
+
+    def is_there(self) -> bool:
+        """Tell whether this machine has such a clock."""
+        return self._source.exists()
+
+    def seconds(self) -> float:
+        """Return the seconds since the boot; raise UnsupportedError where nothing counts them."""
+        try:
+            return float(self._source.read_bytes().split()[0])
+        except OSError as error:
+            raise UnsupportedError(f"{self._source} cannot be read: {error}") from error
+
+
+BOOT_CLOCK = BootClock()
 
 
 @dataclass(frozen=True, slots=True)

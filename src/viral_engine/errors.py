@@ -7,6 +7,7 @@ ViralError
 │   ├── TopologyError           a viral.toml with faults, all of them listed
 │   └── UnknownRegionError      a region code that is not one
 ├── WaitTimeoutError            a bounded wait ran out; it names what it waited for
+├── ClockAheadError             a time further ahead than clocks may differ
 ├── UnsupportedError            this machine cannot do what was asked
 │   ├── NetworkUnavailableError wan mode cannot be had here
 │   └── BinaryMissingError      an engine is not installed
@@ -24,6 +25,9 @@ ViralError
 │   └── MachineFailedError      a machine did not come up, or loops in a crash
 └── DatabaseError               reading or writing across regions
     ├── NoPrimaryError          nobody acknowledges writes at the moment
+    ├── OneRegionError          a strict write while one region holds the data alone
+    ├── NotInstalledError       the runtime's own tables are not in this database
+    ├── AnsweredBeforeError     this idempotency key has its answer already
     ├── ReplicaUnavailableError
     └── UnknownOutcomeError     a commit was sent and its answer never came
 """
@@ -72,6 +76,12 @@ class UnknownRegionError(MisuseError):
 
 class WaitTimeoutError(ViralError):
     """What was waited for did not happen in time."""
+
+
+class ClockAheadError(ViralError):
+    """A time lies further ahead than clocks may differ."""
+
+    suggestion = "One of the two clocks is wrong: compare both machines with a time server."
 
 
 class UnsupportedError(ViralError):
@@ -164,6 +174,25 @@ class NoPrimaryError(DatabaseError):
     """No primary acknowledges writes at the moment."""
 
 
+class OneRegionError(DatabaseError):
+    """Only one region holds the data at the moment, and this resource asks for two."""
+
+    suggestion = "Repeat it when the other region's database is back."
+
+
+class NotInstalledError(DatabaseError):
+    """The runtime's own tables are not in this database, and an idempotency-key needs them."""
+
+    suggestion = (
+        "Run the package's viral_engine/data/schema.sql there once, as the owner of the database: "
+        'psql "$DATABASE_URL" -f schema.sql'
+    )
+
+
+class AnsweredBeforeError(DatabaseError):
+    """This idempotency key was answered before; the first answer is given again."""
+
+
 class ReplicaUnavailableError(DatabaseError):
     """The replica of this region cannot serve reads at the moment."""
 
@@ -171,4 +200,4 @@ class ReplicaUnavailableError(DatabaseError):
 class UnknownOutcomeError(DatabaseError):
     """The write may have happened: the connection broke while its commit was on the way."""
 
-    suggestion = "Look whether the write is there before repeating it."
+    suggestion = "Repeat it with the same idempotency-key, or look whether it is there first."

@@ -11,7 +11,16 @@ from typing import cast
 
 import viral_engine
 from viral_engine.cluster import ClusterView, NodeView, Role
-from viral_engine.data import Ignored, Need, SessionToken, TokenKind, decide
+from viral_engine.data import (
+    Detour,
+    Ignored,
+    Lost,
+    Need,
+    Route,
+    RouteKind,
+    SessionToken,
+    decide,
+)
 from viral_engine.fly.model import MachineConfig, Mount
 from viral_engine.globe.logbook import LogBook
 from viral_engine.globe.machines.record import MachineRecord
@@ -80,7 +89,7 @@ def test_the_environment_of_the_other_machines_is_on_the_page(tmp_path: Path) ->
 
 def views() -> list[ClusterView]:
     """Return every kind of view that a machine in London can have."""
-    nodes = [
+    near = [
         (),
         *(
             (NodeView("lhr", Role.REPLICA, 1, Lsn(lsn), lag, reachable, None, "", cluster),)
@@ -89,34 +98,75 @@ def views() -> list[ClusterView]:
             for lag in (0.0, None)
             for cluster in (1, 2)
         ),
-        (NodeView("lhr", Role.PRIMARY, 1, Lsn(9), 0.0, reachable=True, observed_at=None),),
     ]
-    return [ClusterView(primary, nodes_) for primary in (None, "lhr", "iad") for nodes_ in nodes]
+    primaries = [
+        NodeView(
+            region, Role.PRIMARY, 1, Lsn(9), 0.0, True, None, guarded=guarded, holds_primacy=holds
+        )
+        for region in ("lhr", "iad")
+        for guarded in (True, False)
+        for holds in (True, False)
+    ]
+    return [
+        *(ClusterView(None, nodes) for nodes in near),
+        *(
+            ClusterView(primary.region, (*(() if primary.region == "lhr" else nodes), primary))
+            for nodes in near
+            for primary in primaries
+        ),
+    ]
 
 
 def tokens() -> list[SessionToken | None]:
     """Return every kind of token that a client can have."""
     now = datetime.now(UTC)
-    made = [SessionToken(1, timeline, Lsn(5), now, TokenKind.READ) for timeline in (1, 2)]
+    made = [SessionToken(1, timeline, Lsn(5), now) for timeline in (1, 2)]
     return [None, *made]
 
 
-def test_every_route_that_can_be_taken_is_on_the_page_and_no_other() -> None:
-    decided = {
-        str(decide(need, here="lhr", view=view, replayed=replayed, token=token, waited=waited))
-        for need, view, replayed, token, waited in product(
-            Need, views(), (False, True), tokens(), (False, True)
+def decisions() -> set[Route]:
+    """Return every route that can be decided before a handler runs."""
+    return {
+        decide(
+            need,
+            here="lhr",
+            view=view,
+            replayed=replayed,
+            token=token,
+            waited=waited,
+            movable=movable,
+        )
+        for need, view, replayed, token, waited, movable in product(
+            Need, views(), (False, True), tokens(), (False, True), (False, True)
         )
     }
-    said_elsewhere = set(re.findall(r'Route\(RouteKind\.(\w+), "([\w-]+)"', source("web", "data")))
-    taken = decided | {f"{kind.lower()}; reason={why}" for kind, why in said_elsewhere}
+
+
+def made_elsewhere() -> set[str]:
+    """Return the routes that are made by name in the source, whatever was decided."""
+    text = source("web", "data")
+    words = dict(re.findall(r'^([A-Z_]+) = "([a-z-]+)"', text, re.MULTILINE))
+    found = re.findall(r'Route\(RouteKind\.(\w+), ("?)([\w.-]+)', text)
+    words |= {f"Detour.{detour.name}": detour for detour in Detour}
+    return {
+        f"{kind.lower()}; reason={why}"
+        for kind, quote, word in found
+        for why in (Detour if word == "bound.detour" else [word if quote else words.get(word)])
+        if why is not None  # what decide() works out
+    }
+
+
+def test_every_route_that_can_be_taken_is_on_the_page_and_no_other() -> None:
     routes = {word for word in column("Headers of an answer") if "; reason=" in word}
-    assert routes == taken
+    assert routes == {route.name for route in decisions()} | made_elsewhere()
 
 
-def test_every_header_of_the_runtime_is_on_the_page() -> None:
-    sent = set(re.findall(r'b"(viral-[a-z]+)"', source("web")))
-    assert {name for name in sent if f"`{name}`" not in PAGE} == set()
+def test_every_header_of_the_runtime_is_on_the_page_and_no_other() -> None:
+    known = set(re.findall(r'b"((?:viral|idempotency)-[a-z-]+)"', source("web")))
+    assert {name for name in known if f"`{name}`" not in PAGE} == set()
+    said = column("Headers of an answer") | column("Headers of a request")
+    ours = {word.split(":")[0] for word in said if re.match("viral-|idempotency-", word)}
+    assert ours <= known
 
 
 def test_every_reason_to_ignore_a_token_is_on_its_page_and_no_other() -> None:
@@ -125,12 +175,20 @@ def test_every_reason_to_ignore_a_token_is_on_its_page_and_no_other() -> None:
     assert sorted(said) == sorted([*Ignored, "viral-session-ignored"])
 
 
+def test_everything_that_can_be_lost_is_on_its_page_and_no_other() -> None:
+    text = (PAGES / "consistency.md").read_text("utf-8").split("## After a failover")[1]
+    said = re.findall(r"^\| `([a-z-]+)` \|", text.split("\n## ")[0], re.MULTILINE)
+    assert sorted(said) == sorted([*Lost, "viral-session-lost"])
+
+
 def test_every_problem_is_on_the_page_and_no_other() -> None:
     text = source("web", "service")
     problems = set(re.findall(r'code="([a-z-]+)"', text))
-    problems |= set(re.findall(r'_problem\(\s*\d+,\s*"([a-z-]+)"', text))
+    problems |= set(re.findall(r'[Pp]roblem\(\s*\d+,\s*"([a-z-]+)"', text))
     problems |= set(re.findall(r'\d{3}: "([a-z-]+)"', text)) | {"refused"}
-    problems |= {"no-primary", "replayed-already"}  # a refused write's problem is its reason
+    # What is refused before its handler: its problem is the reason of its route.
+    refused = (route for route in decisions() if route.kind is RouteKind.DEGRADED)
+    problems |= {route.reason for route in refused if "-and-" not in route.reason}
     assert column("Errors of the runtime and of the task service") == problems
 
 
@@ -143,4 +201,5 @@ def test_every_code_of_the_edge_is_on_the_page_and_no_other() -> None:
 def test_every_wish_of_a_user_is_on_the_page_and_no_other() -> None:
     asked = set(re.findall(r'headers:get\("(fly-(?:prefer|force)[a-z-]+)"\)', source("globe/edge")))
     said = {word.split(":")[0] for word in column("Headers of a request")}
-    assert said == asked | {"flyio-debug"}
+    of_the_runtime = {word for word in said if re.match("viral-|idempotency-", word)}
+    assert said - of_the_runtime == asked | {"flyio-debug"}

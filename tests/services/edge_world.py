@@ -305,9 +305,14 @@ class World:
 
     async def machine(self, name: str, region: str, *, healthy: bool = True) -> Machine:
         made = Machine(name, region, self.addresses.take(), healthy=healthy)
+        await self.serve(made)
+        return made
+
+    async def serve(self, machine: Machine) -> None:
+        """Serve a machine that the test made, until it is killed or the test ends."""
         life = await self._stack.enter_async_context(contextlib.AsyncExitStack())
-        self._lives[name] = life
-        return await life.enter_async_context(serving(made))
+        self._lives[machine.id] = life
+        await life.enter_async_context(serving(machine))
 
     async def kill(self, machine: Machine) -> None:
         """Close a machine's port; nothing tells the edge."""

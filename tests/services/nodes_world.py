@@ -13,11 +13,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import cast
 
 import psutil
 import psycopg
 
 from viral_engine.clock import wait_until
+from viral_engine.nodes import ctl
 
 STOP_LIMIT_S = 40.0
 NODES = (sys.executable, "-m", "viral_engine.nodes")
@@ -104,6 +106,31 @@ class World:
         await wait_until(
             answered, timeout=timedelta(seconds=within), waiting_for=f"{region} to answer {sql}"
         )
+
+    async def until_synchronous(self, primary: str) -> None:
+        """Wait until the other region's database may take over: Patroni says so after PostgreSQL."""
+
+        async def seen() -> bool:
+            said = await ctl.status(self.environ(primary))
+            members = cast("list[dict[str, object]]", said["members"] or [])
+            return said["primary"] == primary and any(one["synchronous"] for one in members)
+
+        await wait_until(
+            seen, timeout=timedelta(seconds=60), waiting_for=f"a synchronous standby of {primary}"
+        )
+
+
+@contextmanager
+def frozen(processes: list[psutil.Process]) -> Iterator[None]:
+    """Stop processes where they are until the block ends, as a machine that sleeps does."""
+    for process in processes:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
 
 
 @contextmanager

@@ -126,6 +126,68 @@ async def test_p10_a_valid_header_finds_its_machine(
 
 
 @pytest.mark.parametrize(
+    ("header", "machine"),
+    [
+        ('region="iad,lhr"', "iad"),
+        ('region="nrt,iad,lhr";state=x', "iad"),
+        ('region="iad,lhr";prefer_instance=iad-2', "iad-2"),
+        ('region="iad,lhr";prefer_instance=lhr-2', "lhr-2"),
+        ('region="iad,lhr";prefer_instance=gone', "iad"),
+    ],
+)
+async def test_p10_regions_are_tried_in_their_order_after_the_machine_that_is_preferred(
+    globe: Globe, header: str, machine: str
+) -> None:
+    globe.answers("lhr-1", header)
+    got = await globe.client.get("/", headers={"fly-prefer-instance-id": "lhr-1"})
+    assert got.json()["machine"].startswith(machine)
+
+
+async def test_p10_the_last_region_of_a_list_can_be_where_the_request_came_from(
+    globe: Globe,
+) -> None:
+    def asks_once(seen: Seen) -> Answer | None:
+        return None if "fly-replay-src" in seen.headers else replay('region="nrt,lhr";state=s')
+
+    globe.answers("iad", "elsewhere=true", 503)
+    for name in ("lhr-1", "lhr-2"):
+        globe.machines[name].answer = asks_once
+    told = (await globe.client.post("/", content=b"x")).json()
+    assert told["machine"].startswith("lhr")
+    assert told["headers"]["fly-replay-src"].endswith(";state=s")
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({}, None),
+        ({"fly-prefer-instance-id": "iad-1"}, None),
+        ({"fly-prefer-instance-id": "gone"}, "gone"),
+        ({"fly-preferred-instance-unavailable": "forged"}, None),
+    ],
+)
+async def test_p16_a_machine_is_told_that_it_is_not_the_one_preferred(
+    globe: Globe, asked: dict[str, str], told: str | None
+) -> None:
+    got = await globe.client.get("/", headers=asked)
+    headers = got.json()["headers"]
+    assert headers.get("fly-preferred-instance-unavailable") == told
+    assert not [name for name in headers if name.startswith("x-edge")]
+
+
+async def test_p16_a_replay_that_prefers_a_full_machine_says_so_to_the_next(globe: Globe) -> None:
+    globe.answers("lhr", 'region="iad,lhr";prefer_instance=iad-1')
+    assert (
+        "fly-preferred-instance-unavailable"
+        not in ((await globe.client.get("/")).json()["headers"])
+    )
+    globe.answers("iad-1", "elsewhere=true", 503)
+    told = (await globe.client.get("/")).json()
+    assert told["machine"] == "iad-2"
+    assert told["headers"]["fly-preferred-instance-unavailable"] == "iad-1"
+
+
+@pytest.mark.parametrize(
     "header",
     [
         "region=iad,lhr",

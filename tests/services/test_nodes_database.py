@@ -21,11 +21,11 @@ import pytest
 from tests.services.nodes_world import NODES, World, processes_in, world
 
 from viral_engine.clock import wait_until
+from viral_engine.cluster.etcd import EtcdGateway
+from viral_engine.cluster.wire import UnreachableError
 from viral_engine.nodes import ctl
-from viral_engine.nodes.etcd import EtcdGateway
 from viral_engine.nodes.machine import EtcdCluster
 from viral_engine.nodes.profile import POSTGRES_PARAMETERS
-from viral_engine.nodes.wire import UnreachableError
 
 STREAMING = "SELECT FROM pg_stat_replication WHERE application_name = 'lhr' AND state = 'streaming'"
 
@@ -40,19 +40,6 @@ def trio() -> Iterator[World]:
         yield here
 
 
-async def synchronous(trio: World, primary: str) -> None:
-    """Wait until the other region's database may take over: Patroni says so after PostgreSQL."""
-
-    async def seen() -> bool:
-        said = await ctl.status(trio.environ(primary))
-        members = cast("list[dict[str, object]]", said["members"] or [])
-        return said["primary"] == primary and any(one["synchronous"] for one in members)
-
-    await wait_until(
-        seen, timeout=timedelta(seconds=60), waiting_for=f"a synchronous standby of {primary}"
-    )
-
-
 async def test_a_cold_start_ends_with_a_primary_in_its_region_and_a_synchronous_replica(
     trio: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -64,7 +51,7 @@ async def test_a_cold_start_ends_with_a_primary_in_its_region_and_a_synchronous_
     ):
         await trio.until(region, sql)
         took[step] = round(time.monotonic() - begun, 1)
-    await synchronous(trio, "iad")
+    await trio.until_synchronous("iad")
     took["synchronous"] = round(time.monotonic() - begun, 1)
     with capsys.disabled():
         sys.stdout.write(f"\ncold start, in seconds: {took}\n")
@@ -136,7 +123,7 @@ async def test_a_switchover_moves_the_primary_and_loses_nothing(trio: World) -> 
     trio.ask("iad", "INSERT INTO tasks VALUES (2)", user="viral_app")
     assert await ctl.switch_over(trio.environ("iad"), "lhr") == {"primary": "lhr", "was": "iad"}
     await trio.until("lhr", "SELECT FROM tasks WHERE id = 2 AND NOT pg_is_in_recovery()")
-    await synchronous(trio, "lhr")
+    await trio.until_synchronous("lhr")
 
 
 async def test_after_a_clean_stop_of_all_the_last_primary_leads_again_with_the_same_data(
@@ -151,7 +138,7 @@ async def test_after_a_clean_stop_of_all_the_last_primary_leads_again_with_the_s
         trio.start(region, kind)
     await trio.until("lhr", "SELECT WHERE NOT pg_is_in_recovery()")
     assert trio.ask("lhr", identity) == before
-    await synchronous(trio, "lhr")
+    await trio.until_synchronous("lhr")
 
 
 async def test_what_is_killed_inside_a_machine_is_started_again(trio: World) -> None:
@@ -172,7 +159,7 @@ async def test_what_is_killed_inside_a_machine_is_started_again(trio: World) -> 
         timeout=timedelta(seconds=10),
         waiting_for="etcd and Patroni to be started again",
     )
-    await synchronous(trio, "lhr")
+    await trio.until_synchronous("lhr")
 
 
 async def test_files_with_secrets_are_private_and_nothing_runs_as_root(trio: World) -> None:

@@ -37,7 +37,12 @@ def _view(*, primary: str | None, answering: tuple[str, ...] = REGIONS) -> Clust
             _view(primary=None, answering=()),
             "degraded; reason=replica-unreachable-and-no-primary",
         ),
-        (Need.PRIMARY, "iad", _view(primary="iad"), "local; reason=primary-here"),
+        (
+            Need.PRIMARY,
+            "iad",
+            _view(primary="iad"),
+            "local; reason=primary-here; lapsed=primacy",
+        ),
         (Need.PRIMARY, "lhr", _view(primary="iad"), "replay; reason=write"),
         (Need.PRIMARY, "lhr", _view(primary=None), "degraded; reason=no-primary"),
     ],

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from viral_engine.data import Session, SessionToken, TokenKind
+from viral_engine.data import Session, SessionToken
+from viral_engine.data.commit import Commit
 from viral_engine.data.positions import (
     Position,
     after_commit,
@@ -21,9 +22,7 @@ PAGE = 8192
 
 
 def token(timeline: int, position: int) -> SessionToken:
-    return SessionToken(
-        1, timeline, Lsn(position), datetime(2026, 1, 1, tzinfo=UTC), TokenKind.READ
-    )
+    return SessionToken(1, timeline, Lsn(position), datetime(2026, 1, 1, tzinfo=UTC))
 
 
 @pytest.mark.parametrize(
@@ -73,32 +72,38 @@ def test_r23_a_commit_that_was_not_flushed_is_covered_by_what_was_inserted() -> 
 
 
 def test_a_replica_that_streams_no_more_has_the_timeline_it_was_last_seen_on() -> None:
-    row = {"in_recovery": True, "timeline": 1, "lsn": "0/10"}
+    row = {"in_recovery": True, "timeline": 1, "lsn": "0/10", "waiting": 0}
     assert after_read(row, known_timeline=2) == Position(2, Lsn(16), in_recovery=True)
     assert after_read(row, known_timeline=None) == Position(1, Lsn(16), in_recovery=True)
-    primary = {"in_recovery": False, "timeline": 3, "lsn": "0/10"}
-    assert after_read(primary, known_timeline=9) == Position(3, Lsn(16), in_recovery=False)
+    primary = {"in_recovery": False, "timeline": 3, "lsn": "0/10", "waiting": 2}
+    assert after_read(primary, known_timeline=9) == Position(
+        3, Lsn(16), in_recovery=False, waiting=2
+    )
     assert after_read({**row, "lsn": None}, known_timeline=1) is None
 
 
-places = st.tuples(st.integers(1, 3), st.integers(0, 9), st.sampled_from(TokenKind))
+places = st.tuples(st.integers(1, 3), st.integers(0, 9), st.booleans())
 
 
 @given(st.lists(places, min_size=1, max_size=8))
-def test_a_session_only_advances(steps: list[tuple[int, int, TokenKind]]) -> None:
+def test_a_session_only_advances(steps: list[tuple[int, int, bool]]) -> None:
     session = Session()
-    seen: list[tuple[int, Lsn, bool]] = []
-    for timeline, position, kind in steps:
-        session.saw(Position(timeline, Lsn(position), in_recovery=True), cluster=1, kind=kind)
+    seen: list[tuple[int, Lsn]] = []
+    for timeline, position, writes in steps:
+        at = Lsn(position)
+        if writes:
+            session.wrote_at(Commit(timeline, at, at, in_two_regions=True), cluster=1)
+        else:
+            session.read_at(Position(timeline, at, in_recovery=True), cluster=1)
         assert session.token is not None
-        seen.append(session.token.rank)
+        seen.append((session.token.timeline, session.token.position))
     assert seen == sorted(seen)
-    assert seen[-1][:2] == max((timeline, Lsn(position)) for timeline, position, _ in steps)
-    assert session.wrote is any(kind is TokenKind.WRITE for *_, kind in steps)
+    assert seen[-1] == max((timeline, Lsn(position)) for timeline, position, _ in steps)
+    assert session.wrote is any(writes for *_, writes in steps)
 
 
 def test_a_session_that_meets_another_cluster_begins_anew() -> None:
     session = Session(token(9, 9))
-    session.saw(Position(1, Lsn(5), in_recovery=False), cluster=2, kind=TokenKind.READ)
+    session.read_at(Position(1, Lsn(5), in_recovery=False), cluster=2)
     assert session.token is not None
     assert (session.token.cluster, session.token.position) == (2, Lsn(5))

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from viral_engine.data import Ignored, SessionToken, TokenKind, TokenSigner
-from viral_engine.data.token import FAR_AHEAD_BYTES, merge, why_foreign
+from viral_engine.data import Ignored, SessionToken, TokenSigner
+from viral_engine.data.token import FAR_AHEAD_BYTES, Span, merge, why_foreign
 from viral_engine.lsn import Lsn
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -28,20 +28,27 @@ class StillClock:
 def token(
     position: int = 0x3000060, *, timeline: int = 1, cluster: int = CLUSTER, at: datetime = NOW
 ) -> SessionToken:
-    return SessionToken(cluster, timeline, Lsn(position), at, TokenKind.READ)
+    return SessionToken(cluster, timeline, Lsn(position), at)
 
 
-def signer(secret: str = "now", previous: str | None = None, tenant: str = "") -> TokenSigner:
-    return TokenSigner(secret, previous, clock=StillClock(), tenant=tenant)
+def signer(secret: str = "now", previous: str | None = None) -> TokenSigner:
+    return TokenSigner(secret, previous, clock=StillClock())
 
 
+spans = st.none() | st.tuples(st.integers(0, 4), st.integers(1, 4)).map(
+    lambda ends: Span(Lsn(min(ends)), Lsn(max(ends)))
+)
+any_spans = st.none() | st.tuples(st.integers(0, 2**64 - 1), st.integers(1, 2**64 - 1)).map(
+    lambda ends: Span(Lsn(min(ends)), Lsn(max(ends)))
+)
 tokens = st.builds(
     SessionToken,
     cluster=st.just(CLUSTER),
     timeline=st.integers(1, 3),
     position=st.builds(Lsn, st.integers(0, 4)),
     issued_at=st.integers(0, 800_000).map(lambda ms: NOW - timedelta(milliseconds=ms)),
-    kind=st.sampled_from(TokenKind),
+    wrote=spans,
+    ahead=st.builds(Lsn, st.integers(0, 4)),
 )
 any_tokens = st.builds(
     SessionToken,
@@ -49,7 +56,8 @@ any_tokens = st.builds(
     timeline=st.integers(0, 2**32 - 1),
     position=st.builds(Lsn, st.integers(0, 2**64 - 1)),
     issued_at=st.integers(0, 800_000).map(lambda ms: NOW - timedelta(milliseconds=ms)),
-    kind=st.sampled_from(TokenKind),
+    wrote=any_spans,
+    ahead=st.builds(Lsn, st.integers(0, 2**64 - 1)),
 )
 
 
@@ -84,7 +92,12 @@ def test_merging_is_a_maximum_in_any_order(
     assert merge(one, one) == one
     assert merge(one, two) == merge(two, one)
     assert merge(merge(one, two), three) == merge(one, merge(two, three))
-    assert merge(one, two).rank == max(one.rank, two.rank)
+    merged = merge(one, two)
+    assert (merged.timeline, merged.position) == max(
+        (one.timeline, one.position), (two.timeline, two.position)
+    )
+    commits = [each.wrote for each in (one, two) if each.timeline == merged.timeline and each.wrote]
+    assert merged.wrote == max(commits, key=lambda span: (span.end, span.start), default=None)
 
 
 def test_a_higher_timeline_wins_over_a_higher_position() -> None:
@@ -104,7 +117,10 @@ def test_a_changed_key_still_reads_what_the_previous_one_signed() -> None:
 
 
 def test_a_token_of_another_tenant_is_forged() -> None:
-    assert signer(tenant="b").read(signer(tenant="a").sign(token())) is Ignored.FORGED
+    text = signer().sign(token(), tenant="a")
+    assert signer().read(text, tenant="b") is Ignored.FORGED
+    assert signer().read(text) is Ignored.FORGED
+    assert signer().read(text, tenant="a") == token()
 
 
 def test_r15_a_token_expires_after_a_quarter_of_an_hour() -> None:
@@ -124,7 +140,7 @@ def test_r28_clocks_five_minutes_apart_change_nothing(skew: int) -> None:
 
 
 def test_r15_a_token_of_another_cluster_or_far_ahead_of_every_node_is_ignored() -> None:
-    heads = [(1, Lsn(1000)), (1, Lsn(2000)), (2, Lsn(3000))]
+    heads = {1: Lsn(2000), 2: Lsn(3000)}
     assert why_foreign(token(cluster=1), cluster=CLUSTER, heads=heads) is Ignored.FOREIGN
     ahead = 2000 + FAR_AHEAD_BYTES
     assert why_foreign(token(ahead), cluster=CLUSTER, heads=heads) is None

@@ -37,7 +37,7 @@ def test_the_gap_is_from_the_first_failure_to_the_first_success_called_after_it(
         in_lhr(1, 1, 2),
         in_lhr(2, 3, 9),  # called before the failure: it ended, but it does not end the gap
         in_lhr(3, 4, 5, outcome=FAIL),
-        in_lhr(4, 6, None),
+        in_lhr(4, 6, None, outcome=Outcome.UNKNOWN),
         in_lhr(5, 10, 12),
         in_lhr(6, 11, 13),
         write("i-1", 5 * SECOND, 6 * SECOND, region_asked="iad"),

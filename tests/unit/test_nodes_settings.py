@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from viral_engine.cluster.etcd import EtcdStatus, Lease
 from viral_engine.errors import MisuseError
 from viral_engine.nodes.cache import rendered as cache_file
-from viral_engine.nodes.etcd import EtcdStatus, Lease, etcd_program
+from viral_engine.nodes.etcd import etcd_program
 from viral_engine.nodes.machine import CacheSettings, DatabaseSettings, EtcdCluster, Machine, netloc
 from viral_engine.nodes.patroni import last_primary, patroni_program, rendered, write_private
 from viral_engine.nodes.privileges import reachable_by_all
@@ -69,7 +70,13 @@ def test_only_the_primary_region_knows_how_to_create_the_database() -> None:
     folder = Path("/engines")
     files = {
         region: json.loads(
-            rendered(machine(FLY_REGION=region), SETTINGS, CLUSTER, postgres_folder=folder)
+            rendered(
+                machine(FLY_REGION=region),
+                SETTINGS,
+                CLUSTER,
+                postgres_folder=folder,
+                guarded=True,
+            )
         )
         for region in ("iad", "lhr")
     }
@@ -78,11 +85,33 @@ def test_only_the_primary_region_knows_how_to_create_the_database() -> None:
 
 
 def test_patroni_asks_its_own_region_first_and_listens_on_the_private_address_alone() -> None:
-    file = json.loads(rendered(machine(), SETTINGS, CLUSTER, postgres_folder=Path("/engines")))
+    file = json.loads(
+        rendered(machine(), SETTINGS, CLUSTER, postgres_folder=Path("/engines"), guarded=True)
+    )
     assert file["etcd3"]["hosts"] == ["[fdaa::3]:2379", "[fdaa::2]:2379", "10.10.3.10:2379"]
     assert file["restapi"]["listen"] == "[fdaa::3]:8008"
     assert file["postgresql"]["listen"] == "[fdaa::3]:5432"
     assert all("scram-sha-256" in line for line in file["postgresql"]["pg_hba"])
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_no_replica_is_promoted_without_asking_for_primacy_unless_that_is_off(
+    *, guarded: bool
+) -> None:
+    folder = Path("/engines")
+    text = rendered(machine(), SETTINGS, CLUSTER, postgres_folder=folder, guarded=guarded)
+    hook = json.loads(text)["postgresql"].get("pre_promote", "")
+    assert hook.endswith("promotion.py /data/run") is guarded
+
+
+@pytest.mark.parametrize(("said", "kept"), [("on", True), ("off", False), ("", True)])
+def test_primacy_is_kept_unless_the_machine_is_told_not_to(said: str, *, kept: bool) -> None:
+    assert DatabaseSettings.from_environ(ENVIRON | {"VIRAL_PRIMACY": said}).keeps_primacy is kept
+
+
+def test_any_other_word_about_primacy_is_a_fault() -> None:
+    with pytest.raises(MisuseError, match="VIRAL_PRIMACY is 'maybe', expected on or off"):
+        DatabaseSettings.from_environ(ENVIRON | {"VIRAL_PRIMACY": "maybe"})
 
 
 def test_settings_of_the_outside_do_not_reach_patroni() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from viral_engine.service.cursor import Cursor
-from viral_engine.service.tasks import new_task_id
+from viral_engine.service.ids import new_id
 
 
 @given(moment=st.datetimes(timezones=st.just(UTC)), task_id=st.uuids())
@@ -25,7 +25,7 @@ def test_what_is_no_cursor_is_refused(text: str) -> None:
 
 def test_ids_are_of_version_7_and_carry_their_time() -> None:
     before = datetime.now(UTC)
-    made = new_task_id()
+    made = new_id()
     assert (made.version, made.variant) == (7, "specified in RFC 4122")
     age_ms = (made.int >> 80) - int(before.timestamp() * 1000)
     assert 0 <= age_ms < 5000

@@ -152,7 +152,7 @@ def test_one_report_lists_every_fault_in_the_order_of_the_lines() -> None:
             'line 10, regions.hkg: region "hkg" (Hong Kong) is retired; the nearest one now is "sin"'
             " (Singapore)"
         ),
-        'line 13, consistency.orders: expected "strong" or "eventual", got "stron"',
+        'line 13, consistency.orders: expected "eventual" or "strong" or "strict", got "stron"',
         'line 15, service.app: expected an importable "module:attribute", got "shop.main"',
         "line 17, service.hard_limit: hard_limit 200 is below soft_limit 300",
     )

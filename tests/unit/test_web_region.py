@@ -106,18 +106,18 @@ async def test_a_write_is_sent_to_the_primary_before_the_app_sees_it() -> None:
     async with _user(_middleware(app=_never)) as user:
         answer = await user.post("/", content=b"x" * 1024)
     assert answer.status_code == 409
-    assert answer.headers["fly-replay"].startswith("region=iad;state=1.iad.")
+    assert answer.headers["fly-replay"].startswith("region=iad;state=2.iad.write.")
     assert answer.headers["viral-route"] == "replay; reason=write"
 
 
 async def test_a_forged_or_old_replay_is_an_ordinary_request() -> None:
     clock = StillClock()
     app = _middleware(clock=clock)
-    state = ReplaySigner("secret", clock=clock).sign("lhr")
+    state = ReplaySigner("secret", clock=clock).sign("lhr", "write")
     async with _user(app) as user:
         good = await user.post("/", headers={"fly-replay-src": f"region=iad;state={state}"})
         forged = await user.post("/", headers={"fly-replay-src": f"state={state[:-1]}_"})
-        clock.at += timedelta(seconds=61)
+        clock.at += timedelta(days=1, seconds=1)
         old = await user.post("/", headers={"fly-replay-src": f"region=iad;state={state}"})
     assert (good.status_code, good.headers["viral-route"]) == (
         503,

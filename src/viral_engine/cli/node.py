@@ -56,11 +56,12 @@ def migrate() -> None:
 
     from viral_engine.cli.output import command_errors  # noqa: PLC0415 - as above
     from viral_engine.clock import NotYet, wait_until  # noqa: PLC0415 - as above
+    from viral_engine.cluster.addresses import address_in  # noqa: PLC0415 - as above
     from viral_engine.errors import MisuseError, NoPrimaryError  # noqa: PLC0415 - as above
     from viral_engine.service.migrate import migrate as bring_up_to_date  # noqa: PLC0415 - as above
 
     def migrated() -> str | NotYet:
-        if (url := os.environ.get("DATABASE_URL")) is None:
+        if (url := address_in(os.environ, "DATABASE_URL")) is None:
             raise MisuseError("DATABASE_URL is not set.")
         try:
             return bring_up_to_date(url)
@@ -103,6 +104,42 @@ def etcd_leader(region: str) -> None:
     from viral_engine.nodes import ctl as control  # noqa: PLC0415 - as above
 
     _print_answer(control.move_etcd_leader(os.environ, region))
+
+
+@ctl.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def primacy(as_json: bool) -> None:
+    """Print who may acknowledge writes, how fresh that is as seen from here, and for how long."""
+    from viral_engine.nodes import ctl as control  # noqa: PLC0415 - as above
+
+    if as_json:
+        _print_answer(control.primacy(os.environ))
+        return
+
+    import asyncio  # noqa: PLC0415 - as above
+
+    from viral_engine.cli.output import command_errors  # noqa: PLC0415 - as above
+
+    command_errors(lambda: click.echo(_primacy_line(asyncio.run(control.primacy(os.environ)))))()
+
+
+@ctl.command()
+def revoke() -> None:
+    """Take the primary's lock from it at once; a healthy primary takes it back."""
+    from viral_engine.nodes import ctl as control  # noqa: PLC0415 - as above
+
+    _print_answer(control.revoke(os.environ))
+
+
+def _primacy_line(said: dict[str, object]) -> str:
+    if said["region"] is None:
+        return "Nobody holds primacy."
+    line = f"{said['region']} holds primacy (machine {said['machine']})"
+    if said["unchanged_seconds"] is not None:
+        line += f"; its last renewal was seen {said['unchanged_seconds']} s ago"
+    if said["remaining_seconds"] is not None:
+        line += f"; it lasts {said['remaining_seconds']} s more"
+    return f"{line}."
 
 
 def _print_answer(question: Coroutine[None, None, dict[str, object]]) -> None:

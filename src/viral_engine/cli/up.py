@@ -102,9 +102,10 @@ def _near(deployment: Deployment, near: str | None) -> str:
     return near
 
 
-def _engine_choice() -> dict[str, str]:
-    """Machines take their engines from where this command was told to."""
-    return {name: os.environ[name] for name in ("VIRAL_ENGINES",) if name in os.environ}
+def _handed_on() -> dict[str, str]:
+    """What machines take from this command: their engines, and whether a drill leaves the fence off."""
+    names = ("VIRAL_ENGINES", "VIRAL_PRIMACY")
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def _extra_places(deployment: Deployment, users: str | None) -> tuple[str, ...]:
@@ -172,7 +173,7 @@ async def _bring_up(
         primary={region: globe.private_edge(region) for region in spec.edges},
         image=f"viral-engine:{__version__}",
         app_folder=str(Path.cwd()),
-        extra_env=_engine_choice(),
+        extra_env=_handed_on(),
         progress=steps,
         edges=globe.addresses["edges"],
     )

@@ -11,12 +11,23 @@ from psycopg.rows import dict_row
 
 from viral_engine.clock import Clock
 from viral_engine.cluster.addresses import LINK_OPTIONS
+from viral_engine.cluster.history import parse_history
 from viral_engine.cluster.view import Answer, Observation
 from viral_engine.lsn import Lsn
 
 __all__ = ["NodeProbe"]
 
 PROBE_LIMIT_S = 2.0
+
+# A database that we do not run has neither function.
+IS_GUARDED = b"select to_regprocedure('viral.primacy_remaining()') is not null as guarded"
+GUARDED = b"""
+select
+    node.*,
+    viral.primacy_remaining() as primacy_seconds,
+    case when not node.in_recovery then viral.timeline_history() end as history
+from (%b) as node
+"""
 
 
 class NodeProbe:
@@ -30,7 +41,8 @@ class NodeProbe:
         self.region = region
         self._url = url
         self._name = f"viral-watch {machine}"
-        self._question = files(__package__).joinpath("position.sql").read_bytes()
+        self._position = files(__package__).joinpath("position.sql").read_bytes()
+        self._guarded = False
         self._connection: psycopg.AsyncConnection[dict[str, object]] | None = None
 
     async def __aenter__(self) -> Self:
@@ -57,7 +69,7 @@ class NodeProbe:
         except TimeoutError:
             await self._drop()
             return Observation(self.region, asked_at, None, f"no answer in {PROBE_LIMIT_S:g} s")
-        except (psycopg.Error, OSError) as error:
+        except (psycopg.Error, OSError, ValueError) as error:
             await self._drop()
             reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
             return Observation(self.region, asked_at, None, reason)
@@ -72,18 +84,24 @@ class NodeProbe:
                 application_name=self._name,
                 **LINK_OPTIONS,
             )
-        cursor = await self._connection.execute(self._question)
+            cursor = await self._connection.execute(IS_GUARDED)
+            self._guarded = (await cursor.fetchone() or {}).get("guarded") is True
+        question = GUARDED % self._position if self._guarded else self._position
+        cursor = await self._connection.execute(question)
         row = await cursor.fetchone()
         if row is None or row["lsn"] is None:
             message = "the node has no position yet"
             raise psycopg.OperationalError(message)
-        lag = row["lag_seconds"]
+        lag, primacy = row["lag_seconds"], row.get("primacy_seconds")
         return Answer(
             in_recovery=bool(row["in_recovery"]),
             timeline=int(str(row["timeline"])),
             lsn=Lsn.parse(str(row["lsn"])),
             lag_seconds=None if lag is None else float(str(lag)),
             cluster=int(str(row["cluster"])),
+            guarded=self._guarded,
+            primacy_seconds=None if primacy is None else float(str(primacy)),
+            ends=parse_history(str(row.get("history") or "")),
         )
 
     async def _drop(self) -> None:

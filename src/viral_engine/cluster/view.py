@@ -1,12 +1,16 @@
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
+from types import MappingProxyType
 
 from viral_engine.lsn import Lsn
 
 __all__ = ["Answer", "ClusterView", "NodeView", "Observation", "Role", "build_view"]
+
+_NO_ENDS: Mapping[int, Lsn] = MappingProxyType({})
 
 
 class Role(StrEnum):
@@ -23,6 +27,8 @@ class Answer:
 
     ``lag_seconds`` is None for a replica that receives nothing: it cannot know how old it is.
     ``cluster`` is PostgreSQL's system identifier, the same on a primary and all its replicas.
+    ``guarded`` tells whether primacy is kept there at all, ``primacy_seconds`` how much of it was
+    left. ``ends`` says where each timeline before a primary's own was left.
     """
 
     in_recovery: bool
@@ -30,6 +36,9 @@ class Answer:
     lsn: Lsn
     lag_seconds: float | None
     cluster: int | None = None
+    guarded: bool = False
+    primacy_seconds: float | None = None
+    ends: Mapping[int, Lsn] = field(default_factory=lambda: _NO_ENDS)
 
     @property
     def streaming(self) -> bool:
@@ -63,6 +72,9 @@ class NodeView:
     observed_at: float | None
     reason: str = ""
     cluster: int | None = None
+    guarded: bool = False
+    holds_primacy: bool = False
+    ends: Mapping[int, Lsn] = field(default_factory=lambda: _NO_ENDS)
 
     @property
     def streaming(self) -> bool:
@@ -70,23 +82,48 @@ class NodeView:
         return self.reachable and self.lag_seconds is not None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ClusterView:
-    """Every region's node, by region, and where the primary is (None: nobody answers as one)."""
+    """Every region's node, by region, and where the primary is (None: nobody answers as one).
+
+    What follows from them is worked out once for a view, since every request asks for it.
+    """
 
     primary_region: str | None
     nodes: tuple[NodeView, ...]
 
     def node(self, region: str) -> NodeView | None:
         """Return the node of ``region``, or None where that region has no database."""
-        return next((node for node in self.nodes if node.region == region), None)
+        return self._by_region.get(region)
 
-    @property
+    def with_replayed(self, region: str, lsn: Lsn) -> ClusterView:
+        """Return the same view with the replica of ``region`` seen further on, at ``lsn``."""
+        nodes = (replace(one, lsn=lsn) if one.region == region else one for one in self.nodes)
+        return ClusterView(self.primary_region, tuple(nodes))
+
+    @cached_property
+    def _by_region(self) -> Mapping[str, NodeView]:
+        return {node.region: node for node in self.nodes}
+
+    @cached_property
     def primary(self) -> NodeView | None:
         """The node that answers as the primary."""
         return None if self.primary_region is None else self.node(self.primary_region)
 
-    @property
+    @cached_property
+    def writable_region(self) -> str | None:
+        """Where writes are acknowledged: the primary's region, where it is not without primacy."""
+        primary = self.primary
+        if primary is None or (primary.guarded and not primary.holds_primacy):
+            return None
+        return primary.region
+
+    @cached_property
+    def guarded(self) -> bool:
+        """Whether primacy is kept in this cluster; an external database has none."""
+        return any(node.guarded for node in self.nodes)
+
+    @cached_property
     def cluster(self) -> int | None:
         """The primary's cluster; without one, the only cluster that its nodes speak of."""
         if self.primary is not None:
@@ -94,14 +131,14 @@ class ClusterView:
         known = {node.cluster for node in self.nodes if node.cluster is not None}
         return known.pop() if len(known) == 1 else None
 
-    @property
-    def heads(self) -> tuple[tuple[int, Lsn], ...]:
-        """How far each node that answers has come: timeline and position."""
-        return tuple(
-            (node.timeline, node.lsn)
-            for node in self.nodes
-            if node.timeline is not None and node.lsn is not None
-        )
+    @cached_property
+    def heads(self) -> Mapping[int, Lsn]:
+        """How far the furthest of the nodes that answer has come, by timeline."""
+        heads: dict[int, Lsn] = {}
+        for node in self.nodes:
+            if node.timeline is not None and node.lsn is not None:
+                heads[node.timeline] = max(node.lsn, heads.get(node.timeline, node.lsn))
+        return heads
 
 
 def build_view(
@@ -150,6 +187,9 @@ def _node(
         reachable=True,
         observed_at=observation.observed_at,
         cluster=answer.cluster,
+        guarded=answer.guarded,
+        holds_primacy=(answer.primacy_seconds or 0) > 0,
+        ends=answer.ends,
     )
 
 

@@ -12,7 +12,7 @@ from typing import Self
 from viral_engine.clock import SYSTEM_CLOCK, Clock
 from viral_engine.cluster.probe import NodeProbe
 from viral_engine.cluster.replay import ReplayWatcher
-from viral_engine.cluster.view import ClusterView, Observation, build_view
+from viral_engine.cluster.view import ClusterView, Observation, Role, build_view
 from viral_engine.lsn import Lsn
 from viral_engine.observe import Event, Listener, NodeAnswered, NodeLost, PrimaryChanged
 
@@ -28,6 +28,7 @@ class ClusterWatcher:
 
     Entered, it watches; the first view has every node unreachable, since nothing was seen yet.
     Its view is replaced, never changed, so a reader may keep one as long as it likes.
+    ``asks_primacy`` is for the control arm of drills: without it a node's word is taken for it.
     """
 
     def __init__(
@@ -38,7 +39,9 @@ class ClusterWatcher:
         interval: timedelta = DEFAULT_INTERVAL,
         clock: Clock = SYSTEM_CLOCK,
         listener: Listener | None = None,
+        asks_primacy: bool = True,
     ) -> None:
+        self._asks_primacy = asks_primacy
         self._probes = {
             region: NodeProbe(region, url, machine=machine) for region, url in nodes.items()
         }
@@ -88,6 +91,17 @@ class ClusterWatcher:
         except TimeoutError:
             return True
 
+    def note_replayed(self, region: str, *, timeline: int, lsn: Lsn) -> None:
+        """Count in that a streaming replica was seen at ``lsn`` by somebody who had to ask anyway."""
+        known, node = self._observations.get(region), self._view.node(region)
+        if known is None or known.answer is None or node is None or node.lsn is None:
+            return
+        if node.role is not Role.REPLICA or not node.streaming or node.timeline != timeline:
+            return
+        if lsn > node.lsn:
+            self._observations[region] = replace(known, answer=replace(known.answer, lsn=lsn))
+            self._view = self._view.with_replayed(region, lsn)
+
     async def __aenter__(self) -> Self:
         for region, replay in self._replays.items():
             await self._tasks.enter_async_context(self._replay_probes[region])
@@ -119,6 +133,9 @@ class ClusterWatcher:
         known = self._observations.get(observation.region)
         if known is not None and known.observed_at > observation.observed_at:
             return  # two connections ask; what was asked earlier must not undo the later answer
+        if observation.answer is not None and not self._asks_primacy:
+            answer = replace(observation.answer, guarded=False)
+            observation = replace(observation, answer=answer)
         self._observations[observation.region] = self._with_timeline(observation)
         before = self._view
         self._view = build_view(

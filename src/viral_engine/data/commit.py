@@ -1,51 +1,103 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
 from viral_engine.data.pools import Connection
-from viral_engine.data.positions import Position, after_commit
+from viral_engine.data.positions import after_commit
+from viral_engine.errors import UnknownOutcomeError
+from viral_engine.lsn import Lsn
 
-__all__ = ["committed"]
+__all__ = ["Commit", "commit", "commit_message"]
+
+# The server's function that waits for a standby: what it warns of is a commit that nobody copied.
+_WAIT_FOR_STANDBY = "SyncRepWaitForLSN"
 
 
-@asynccontextmanager
-async def committed(
-    connection: Connection,
-    statements: Mapping[str, bytes],
-    *,
-    committing: Callable[[], None],
-    done: Callable[[Position], None],
-) -> AsyncIterator[None]:
-    """Run the block in a transaction; at its end COMMIT and the position travel in one round trip.
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A commit that was acknowledged: where it lies in the log, and who else holds it.
 
-    ``committing`` is called before COMMIT is sent, ``done`` once it was answered. A transaction
-    that failed is rolled back, and nothing is asked inside it.
+    ``in_two_regions`` tells whether a synchronous standby was there when the commit had returned:
+    standbys that are given up release the waiting commits without a word.
     """
-    transaction = connection.transaction()
-    await transaction.__aenter__()
+
+    timeline: int
+    start: Lsn
+    end: Lsn
+    in_two_regions: bool
+
+
+def commit_message(statements: Mapping[str, bytes], *, guarded: bool) -> bytes:
+    """Return what is sent to commit: the level before it, COMMIT, and the position after it.
+
+    One message and so one round trip. ``guarded`` says that primacy is asked for as well, on the
+    node itself and after the commit: whoever holds it then held it when the commit was made.
+    """
+    after = statements["after_commit_guarded" if guarded else "after_commit"]
+    return b";".join((statements["before_commit"], b"commit", after))
+
+
+async def commit(connection: Connection, message: bytes) -> Commit:
+    """Commit the transaction of ``connection`` by a ``commit_message``.
+
+    Raises UnknownOutcomeError where the server said that the wait for its standby was cancelled,
+    where primacy had lapsed, or where anything but a refusal of the commit itself went wrong; then
+    the commit may have happened. A refusal raises psycopg's error, and nothing was done.
+    """
+    _refuse_failed(connection)
+    cursor = connection.cursor(row_factory=dict_row)
     try:
-        yield
-        _refuse_failed(connection)
-    except BaseException as error:
-        await transaction.__aexit__(type(error), error, error.__traceback__)
-        raise
-    committing()
-    level = connection.cursor(row_factory=dict_row)
-    after = connection.cursor(row_factory=dict_row)
-    async with connection.pipeline():
-        await level.execute(statements["synchronous_commit"])
-        await transaction.__aexit__(None, None, None)
-        await after.execute(statements["after_commit"])
-    setting, position = await level.fetchone(), await after.fetchone()
-    if setting is None or position is None:
-        msg = "a commit was answered without its position"
-        raise psycopg.InternalError(msg)
-    done(after_commit(position, synchronous_commit=setting["synchronous_commit"]))
+        with _warnings_of_the_wait(connection) as cancelled:
+            await cursor.execute(message, prepare=False)
+    except psycopg.Error as error:
+        if _is_rolled_back(error):
+            raise
+        raise UnknownOutcomeError from error
+    before = await cursor.fetchone()
+    cursor.nextset()
+    done = cursor.statusmessage
+    cursor.nextset()
+    after = await cursor.fetchone()
+    if done != "COMMIT" or before is None or after is None:
+        message_of_it = f"COMMIT was answered {done}: the transaction was rolled back"
+        raise psycopg.errors.InFailedSqlTransaction(message_of_it)
+    if cancelled:
+        raise UnknownOutcomeError(
+            "The write is done in this region; the wait for another region to have it was cancelled."
+        )
+    if "primacy_seconds" in after and not (after["primacy_seconds"] or 0) > 0:
+        raise UnknownOutcomeError(
+            "The write may have happened: its node could no longer prove that it is the primary."
+        )
+    return _commit_of(before, after)
+
+
+def _commit_of(before: Mapping[str, Any], after: Mapping[str, Any]) -> Commit:
+    end = after_commit(after, synchronous_commit=before["synchronous_commit"])
+    start = min(Lsn.parse(before["started"]), end.lsn)
+    return Commit(end.timeline, start, end.lsn, in_two_regions=after["in_two_regions"])
+
+
+@contextmanager
+def _warnings_of_the_wait(connection: Connection) -> Iterator[list[str]]:
+    heard: list[str] = []
+
+    def hear(notice: psycopg.errors.Diagnostic) -> None:
+        if notice.source_function == _WAIT_FOR_STANDBY:
+            heard.append(notice.message_primary or "")
+
+    connection.add_notice_handler(hear)
+    try:
+        yield heard
+    finally:
+        connection.remove_notice_handler(hear)
 
 
 def _refuse_failed(connection: Connection) -> None:
@@ -53,3 +105,9 @@ def _refuse_failed(connection: Connection) -> None:
     if connection.info.transaction_status is TransactionStatus.INERROR:
         message = "a statement of this transaction failed and its error was not passed on"
         raise psycopg.errors.InFailedSqlTransaction(message)
+
+
+def _is_rolled_back(error: psycopg.Error) -> bool:
+    # What a commit itself refuses: constraints, conflicts, and what triggers raise. Anything else
+    # may come from the question after it.
+    return error.sqlstate is not None and error.sqlstate.startswith(("23", "40", "P0"))

@@ -1,44 +1,66 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    suppress,
+)
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
-import psycopg
-from psycopg.rows import BaseRowFactory, DictRow, dict_row
+from psycopg.rows import BaseRowFactory
 from psycopg_pool import PoolTimeout
 
 from viral_engine.cluster import ClusterView, DatabaseAddresses
-from viral_engine.data.commit import committed
-from viral_engine.data.decide import Need, Route, RouteKind, decide
+from viral_engine.data.blocks import reads_at_primary
+from viral_engine.data.decide import Route, RouteKind
+from viral_engine.data.once import FirstAnswer, RequestKey
 from viral_engine.data.pools import Connection, LazyPool
-from viral_engine.data.positions import Position, after_read, covers
-from viral_engine.data.request import RequestRoute, current_route
+from viral_engine.data.primacy import PrimacyKnowledge
+from viral_engine.data.reads import Loan, Reads
+from viral_engine.data.request import Detour, RequestRoute, current_route
 from viral_engine.data.statements import read_statements
-from viral_engine.data.token import SessionToken, TokenKind
+from viral_engine.data.transactions import RequestTransaction, Transactions
+from viral_engine.data.writes import COMMIT_LIMIT, Writes
 from viral_engine.errors import (
-    DatabaseError,
-    NoPrimaryError,
     ReplicaUnavailableError,
-    UnknownOutcomeError,
 )
+from viral_engine.lsn import Lsn
+from viral_engine.topology.model import Consistency
 
-__all__ = ["Databases"]
+__all__ = ["Databases", "ReadLoan", "RequestTransaction"]
 
 T = TypeVar("T")
 
 POOL_SIZE = 10
+ASKED_FOR = "asked-for"
+"""The reason of a read at the primary that the app itself asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadLoan:
+    """A connection to read by; ``count_in`` counts in what it has shown until it is called."""
+
+    connection: Connection
+    is_near: bool
+    count_in: Callable[[], Awaitable[None]]
 
 
 class Databases:
     """Lends connections for reading near and writing at the primary.
 
     Inside a request every read and write advances its session by the position of the node that
-    did it, asked after the last statement and never remembered from before.
-    No connection is made before the first loan, so a machine starts without any database. The
-    pools belong to this object and are closed when it is left.
+    did it, asked after the last statement and never remembered from before; and the request's
+    declared consistency holds. No connection is made before the first loan, so a machine starts
+    without any database. The pools belong to this object and are closed when it is left.
+
+    A commit is waited for ``commit_limit``, and goes on after that. ``asks_primacy`` is for the
+    control arm of drills: without it a node's word is taken for it.
     """
 
     def __init__(
@@ -49,21 +71,41 @@ class Databases:
         machine: str,
         view: Callable[[], ClusterView],
         pool_size: int = POOL_SIZE,
+        asks_primacy: bool = True,
+        replayed: Callable[[int, Lsn], None] = lambda _timeline, _lsn: None,
+        commit_limit: timedelta = COMMIT_LIMIT,
     ) -> None:
-        self._here = here
-        self._view = view
-        self._sql = read_statements("viral_engine.data", "positions.sql")
-        self._near = _pool(addresses.nodes.get(here), f"viral-near {machine}", pool_size)
-        self._far = _pool(addresses.primary, f"viral-far {machine}", pool_size)
-        self._primary = _pool(
-            addresses.primary, f"viral-write {machine}", pool_size, read_only=False
+        self._sql = {
+            **read_statements("viral_engine.data", "positions.sql"),
+            **read_statements("viral_engine.data", "once.sql"),
+        }
+        self._reads = Reads(
+            addresses,
+            self._sql,
+            here=here,
+            machine=machine,
+            view=view,
+            pool_size=pool_size,
+            replayed=replayed,
         )
+        self._view = view
+        self._primacy = PrimacyKnowledge(self._sql, asks=asks_primacy)
+        self._primary = LazyPool.to_primary(
+            addresses, name=f"viral-write {machine}", read_only=False, size=pool_size
+        )
+        self._writes = (
+            Writes(self._primary, self._sql, primacy=self._primacy, limit=commit_limit)
+            if self._primary
+            else None
+        )
+        self._transactions = Transactions(self._writes, self._reads, self._sql)
         self._open = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        for pool in (self._near, self._far, self._primary):
-            if pool:
-                await self._open.enter_async_context(pool)
+        await self._open.enter_async_context(self._reads)
+        if self._primary and self._writes:
+            await self._open.enter_async_context(self._primary)
+            await self._open.enter_async_context(self._writes)
         return self
 
     async def __aexit__(
@@ -78,18 +120,42 @@ class Databases:
     async def reading(self) -> AsyncIterator[Connection]:
         """Lend a read-only connection to this region's node, or to the primary where that is gone.
 
-        Every statement is a read-only transaction of its own; open one with ``transaction()`` where
-        several must see the same moment. Raises ReplicaUnavailableError when nobody can be read.
-        In a request the position costs one more round trip, which ``select`` saves.
+        For a strong resource it leads to the primary. Every statement is a read-only transaction of
+        its own; open one with ``transaction()`` where several must see the same moment. Raises
+        ReplicaUnavailableError when nobody can be read, and NoPrimaryError where a strong read
+        could not be proven to be one: then what was read must not be used.
         """
         bound = current_route()
-        asked = bound.session.token if bound else None
-        async with self._lent(bound) as connection:
-            yield connection
-            if bound:
-                position = connection.cursor(row_factory=dict_row)
-                await position.execute(self._sql["after_read"])
-                await self._saw_read(bound, asked, connection, position)
+        if bound and bound.transaction:
+            async with bound.transaction.part() as connection:
+                yield connection
+        elif bound and bound.writes_anyway:
+            async with self.writing() as connection:
+                yield connection
+        else:
+            async with self.read_loan() as loan:
+                yield loan.connection
+                await loan.count_in()
+
+    @asynccontextmanager
+    async def read_loan(self) -> AsyncIterator[ReadLoan]:
+        """Lend as ``reading``, and leave it to the borrower when what was read is counted in.
+
+        Until it is, nothing that was read may be used.
+        """
+        bound = current_route()
+        strong = bound is not None and bound.consistency.is_strong
+        if strong or reads_at_primary():
+            if bound and not strong:
+                bound.route = Route(RouteKind.PRIMARY, ASKED_FOR, self._view().primary_region)
+            async with self._strong_loan() as loan:
+                saw = partial(self._saw_at_primary, bound, loan)
+                yield ReadLoan(loan.connection, loan.is_near, saw)
+        else:
+            if bound and bound.route.reason == ASKED_FOR:
+                bound.route = self._reads.near_route(bound.session.token)
+            async with self._reads.lent(bound) as loan:
+                yield ReadLoan(loan.connection, loan.is_near, partial(self._saw, bound, loan))
 
     async def select(
         self,
@@ -98,184 +164,91 @@ class Databases:
         *,
         row_factory: BaseRowFactory[T],
     ) -> Sequence[T]:
-        """Return the rows of one statement; it and the position travel in one round trip.
+        """Return the rows of one statement, read as by ``reading``.
 
-        Raises ReplicaUnavailableError when nobody can be read.
+        A statement that a replica gave up, because what it looked at was removed at the primary, is
+        asked once more at the primary.
         """
+        try:
+            return await self._select(query, values, row_factory)
+        except ReplicaUnavailableError:
+            bound = current_route()
+            if bound is None or bound.detour is not Detour.CONFLICT:
+                raise
+        async with self._reads.lent_at_primary(bound) as loan:
+            rows = await _rows(loan.connection, query, values, row_factory)
+            await self._reads.saw(bound, loan)
+            bound.route = Route(RouteKind.PRIMARY, Detour.CONFLICT, self._view().primary_region)
+            bound.detour = None
+            return rows
+
+    async def _select(
+        self, query: bytes, values: Mapping[str, object], row_factory: BaseRowFactory[T]
+    ) -> Sequence[T]:
         bound = current_route()
-        asked = bound.session.token if bound else None
-        async with self._lent(bound) as connection:
-            rows = connection.cursor(row_factory=row_factory)
-            position = connection.cursor(row_factory=dict_row)
-            async with connection.pipeline():
-                await rows.execute(query, values)
-                await position.execute(self._sql["after_read"])
-            if bound:
-                await self._saw_read(bound, asked, connection, position)
-            return await rows.fetchall()
+        if bound and not self._is_special(bound) and self._reads.is_plain(bound):
+            with suppress(PoolTimeout):  # then by the long way, which knows what to do without
+                return await self._reads.plain_rows(bound, query, values, row_factory)
+        async with self.reading() as connection:
+            return await _rows(connection, query, values, row_factory)
+
+    @staticmethod
+    def _is_special(bound: RequestRoute) -> bool:
+        return bool(
+            bound.transaction
+            or bound.writes_anyway
+            or bound.consistency.is_strong
+            or reads_at_primary()
+            or bound.route.reason == ASKED_FOR
+        )
 
     @asynccontextmanager
-    async def _lent(self, bound: RequestRoute | None) -> AsyncIterator[Connection]:
-        route = self._read_route(bound)
-        async with AsyncExitStack() as loan:
-            connection: Connection | None = None
-            if route.is_near and self._near:
-                connection = await self._near_loan(loan, self._near)
-                if connection is None:
-                    # The node went away after the decision: decide again, and say so.
-                    route = self._near_route(bound.session.token if bound else None)
-                    if bound:
-                        bound.route = route
-            if connection is None:
-                connection = await self._far_or_covered_loan(loan, route, bound)
-            try:
-                yield connection
-            except psycopg.OperationalError as error:
-                raise ReplicaUnavailableError(_first_line(error)) from error
-
-    def _read_route(self, bound: RequestRoute | None) -> Route:
-        if bound is None:
-            return self._near_route(None)
-        if bound.session.wrote and bound.route.may_be_old:
-            # The replica cannot have it yet; whoever has written stays where that was.
-            bound.route = Route(RouteKind.PRIMARY, "written-before", self._view().primary_region)
-        return bound.route
-
-    async def _saw_read(
-        self,
-        bound: RequestRoute,
-        asked: SessionToken | None,
-        connection: Connection,
-        cursor: psycopg.AsyncCursor[DictRow],
-    ) -> None:
-        row = await cursor.fetchone()
-        node = self._view().node(self._here) if bound.route.is_near else None
-        position = row and after_read(row, known_timeline=node.timeline if node else None)
-        if not position:
-            raise ReplicaUnavailableError("The database that was read has no position yet.")
-        cluster = await self._cluster_of(connection)
-        if asked and asked.cluster == cluster and not covers(position, asked):
-            # It changed between the decision and the read: rebuilt, or cut from its branch.
-            raise ReplicaUnavailableError(
-                "The database that was read does not hold all that this client has seen."
-            )
-        bound.session.saw(position, cluster=cluster, kind=TokenKind.READ)
-
-    async def _saw_write(self, connection: Connection, position: Position) -> None:
-        bound = current_route()
-        if bound:
-            cluster = await self._cluster_of(connection)
-            bound.session.saw(position, cluster=cluster, kind=TokenKind.WRITE)
-
-    async def _cluster_of(self, connection: Connection) -> int:
-        known = self._view().cluster
-        if known is not None:
-            return known
-        # Nobody that is watched answers, yet this connection does: ask it.
-        cursor = await connection.execute(self._sql["cluster"])
-        row = await cursor.fetchone()
-        return int(row[0]) if row else 0
-
-    @asynccontextmanager
-    async def writing(self) -> AsyncIterator[Connection]:
+    async def writing(self, consistency: Consistency | None = None) -> AsyncIterator[Connection]:
         """Lend a connection to the primary in a transaction, committed when the block ends well.
 
-        Raises NoPrimaryError when nobody takes writes, which leaves nothing behind, and
-        UnknownOutcomeError when the connection broke while the commit was on its way, or the
-        commit may have succeeded and only its position could not be asked.
+        In a request that has a transaction of its own the block is a part of that, and is committed
+        with it. Without ``consistency`` the request's own counts. Raises NoPrimaryError when nobody
+        takes writes and OneRegionError where a strict write would be held by one region alone, which
+        leave nothing behind, and UnknownOutcomeError when the commit may or may not have happened.
         """
-        if not self._primary:
-            raise NoPrimaryError("DATABASE_URL is not set, so there is nowhere to write.")
-        committing = False
-        position: Position | None = None
+        bound = current_route()
+        if bound and bound.transaction:
+            async with bound.transaction.part() as connection:
+                yield connection
+            return
+        declared = consistency or (bound.consistency if bound else Consistency.EVENTUAL)
+        async with self._transactions.begun(declared) as transaction:
+            yield transaction.connection
+            await self._transactions.committed(bound, transaction)
 
-        def sent() -> None:
-            nonlocal committing
-            committing = True
+    def once(
+        self, bound: RequestRoute, key: RequestKey
+    ) -> AbstractAsyncContextManager[FirstAnswer | RequestTransaction]:
+        """Do a request once: as ``Transactions.once``."""
+        return self._transactions.once(bound, key)
 
-        def answered(at: Position) -> None:
-            nonlocal position
-            position = at
+    @asynccontextmanager
+    async def _strong_loan(self) -> AsyncIterator[Loan]:
+        await self._transactions.settle_doubt()
+        async with self._reads.lent_at_primary(current_route()) as loan:
+            yield loan
 
-        try:
-            async with self._primary.connection() as connection:
-                transaction = committed(connection, self._sql, committing=sent, done=answered)
-                async with transaction:
-                    yield connection
-                if position:
-                    await self._saw_write(connection, position)
-        except (psycopg.errors.ReadOnlySqlTransaction, PoolTimeout) as error:
-            raise NoPrimaryError(_first_line(error)) from error
-        except psycopg.Error as error:
-            if committing and not _is_rolled_back(error):
-                raise UnknownOutcomeError from error
-            if committing or not _connection_is_gone(error):
-                raise
-            raise NoPrimaryError(_first_line(error)) from error
+    async def _saw(self, bound: RequestRoute | None, loan: Loan) -> None:
+        if bound:
+            await self._reads.saw(bound, loan)
 
-    def _near_route(self, token: SessionToken | None) -> Route:
-        return decide(Need.NEAR, here=self._here, view=self._view(), token=token, waited=True)
-
-    async def _near_loan(self, loan: AsyncExitStack, pool: LazyPool) -> Connection | None:
-        try:
-            return await loan.enter_async_context(pool.connection())
-        except PoolTimeout as error:
-            node = self._view().node(self._here)
-            if node is not None and node.reachable:
-                # The node is there and all its connections are out: the primary must not inherit
-                # the load of a region that has too much of it.
-                raise ReplicaUnavailableError(
-                    "Every connection to this region's database is in use."
-                ) from error
-            return None
-
-    async def _far_or_covered_loan(
-        self, loan: AsyncExitStack, route: Route, bound: RequestRoute | None
-    ) -> Connection:
-        try:
-            return await self._far_loan(loan, route)
-        except ReplicaUnavailableError:
-            # The primary is gone and the view does not know yet: what this region's replica
-            # covers by itself it may serve.
-            alone = replace(self._view(), primary_region=None)
-            token = bound.session.token if bound else None
-            again = decide(Need.NEAR, here=self._here, view=alone, token=token, waited=True)
-            if bound is None or not (again.is_near and self._near):
-                raise
-            connection = await self._near_loan(loan, self._near)
-            if connection is None:
-                raise
-            bound.route = again
-            return connection
-
-    async def _far_loan(self, loan: AsyncExitStack, route: Route) -> Connection:
-        if route.kind is RouteKind.DEGRADED or not self._far:
-            raise ReplicaUnavailableError("No database that could be read answers at the moment.")
-        try:
-            return await loan.enter_async_context(self._far.connection())
-        except PoolTimeout as error:
-            raise ReplicaUnavailableError(
-                "Neither this region's database nor the primary can be reached."
-            ) from error
+    async def _saw_at_primary(self, bound: RequestRoute | None, loan: Loan) -> None:
+        if bound:
+            kept = await self._primacy.is_kept(loan.connection)
+            await self._reads.saw_at_primary(bound, loan, primacy_is_kept=kept)
 
 
-def _pool(url: str | None, name: str, size: int, *, read_only: bool = True) -> LazyPool | None:
-    return None if url is None else LazyPool(url, name=name, read_only=read_only, size=size)
-
-
-def _is_rolled_back(error: psycopg.Error) -> bool:
-    # What a commit itself refuses: constraints, conflicts, and what triggers raise. Anything else
-    # may come from the question after it.
-    return error.sqlstate is not None and error.sqlstate.startswith(("23", "40", "P0"))
-
-
-def _connection_is_gone(error: psycopg.Error) -> bool:
-    if not isinstance(error, psycopg.OperationalError):
-        return False
-    # Without a state the socket broke; 08 is a connection exception, 57P a server going down.
-    return error.sqlstate is None or error.sqlstate.startswith(("08", "57P"))
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else DatabaseError.__doc__ or ""
+async def _rows(
+    connection: Connection,
+    query: bytes,
+    values: Mapping[str, Any],
+    row_factory: BaseRowFactory[T],
+) -> Sequence[T]:
+    cursor = connection.cursor(row_factory=row_factory)
+    await cursor.execute(query, values)
+    return await cursor.fetchall()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property, lru_cache
 
 from viral_engine.cluster import ClusterView, NodeView, Role
 from viral_engine.data.token import SessionToken
@@ -10,9 +11,13 @@ __all__ = ["Need", "Route", "RouteKind", "decide"]
 
 
 class Need(StrEnum):
-    """What a request asks of the data: near data may be old, the primary's is not."""
+    """What a request asks of the data: near data may be old, the primary's is not.
+
+    ``strong`` reads what every acknowledged write has left, ``primary`` writes.
+    """
 
     NEAR = "near"
+    STRONG = "strong"
     PRIMARY = "primary"
 
 
@@ -31,16 +36,20 @@ class RouteKind(StrEnum):
     DEGRADED = "degraded"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Route:
     """One decision and why; ``region`` is whose database serves it (None where none can).
 
     ``reason`` is one word with hyphens out of a fixed list, fit for a header, a log and a metric.
+    ``waited_s`` is how long a replica was waited for. ``lapsed`` says that nothing there proves who
+    the primary is, so that a strong read or write is as good as the database's own word.
     """
 
     kind: RouteKind
     reason: str
     region: str | None = None
+    waited_s: float = 0.0
+    lapsed: bool = False
 
     @property
     def is_near(self) -> bool:
@@ -52,8 +61,19 @@ class Route:
         """Whether a replica serves it."""
         return self.is_near and self.reason in {"replica", "replica-behind"}
 
-    def __str__(self) -> str:
+    @property
+    def name(self) -> str:
+        """The decision and its reason, without what is different each time."""
         return f"{self.kind}; reason={self.reason}"
+
+    @cached_property
+    def header(self) -> bytes:
+        """The value of ``viral-route``."""
+        return str(self).encode()
+
+    def __str__(self) -> str:
+        waited = f"; waited={self.waited_s:.4f}" if self.kind is RouteKind.WAIT else ""
+        return f"{self.name}{waited}{'; lapsed=primacy' * self.lapsed}"
 
 
 def decide(
@@ -64,6 +84,7 @@ def decide(
     replayed: bool = False,
     token: SessionToken | None = None,
     waited: bool = False,
+    movable: bool = True,
 ) -> Route:
     """Return where a request is served, from what is known now.
 
@@ -71,18 +92,23 @@ def decide(
     one that is behind is waited for, unless the request has ``waited``; else from the primary. It
     is never replayed, so a read survives the loss of either. What needs the primary is served where
     the primary is, and sent there at most once: a request that was ``replayed`` and still finds the
-    primary elsewhere is refused, never sent round again.
+    primary elsewhere is refused, never sent round again. What is not ``movable``, such as a socket,
+    stays here and asks the primary over the wire.
     """
-    primary = view.primary_region
     if need is Need.NEAR:
         return _near(here, view, token, waited=waited)
+    primary = view.writable_region
+    lapsed = not view.guarded
     if primary is None:
-        return Route(RouteKind.DEGRADED, "no-primary")
+        return Route(RouteKind.DEGRADED, "no-primary" if view.primary is None else "no-primacy")
     if primary == here:
-        return Route(RouteKind.LOCAL, "primary-here", here)
+        return Route(RouteKind.LOCAL, "primary-here", here, lapsed=lapsed)
+    reason = "strong" if need is Need.STRONG else "write"
+    if not movable:
+        return Route(RouteKind.PRIMARY, reason, primary, lapsed=lapsed)
     if replayed:
         return Route(RouteKind.DEGRADED, "replayed-already", primary)
-    return Route(RouteKind.REPLAY, "write", primary)
+    return Route(RouteKind.REPLAY, reason, primary)
 
 
 def _near(here: str, view: ClusterView, token: SessionToken | None, *, waited: bool) -> Route:
@@ -92,19 +118,19 @@ def _near(here: str, view: ClusterView, token: SessionToken | None, *, waited: b
     elif not node.reachable:
         why = "replica-unreachable"
     elif node.role is Role.PRIMARY:
-        return Route(RouteKind.LOCAL, "primary-here", here)
+        return _route(RouteKind.LOCAL, "primary-here", here)
     elif token is None:
-        return Route(RouteKind.LOCAL, "replica", here)
+        return _route(RouteKind.LOCAL, "replica", here)
     else:
         lacks = _why_not_covered(node, view, token)
         if lacks is None:
-            return Route(RouteKind.LOCAL, "replica", here)
+            return _route(RouteKind.LOCAL, "replica", here)
         if lacks == "replica-behind" and not waited:
-            return Route(RouteKind.WAIT, "replica-behind", here)
+            return _route(RouteKind.WAIT, "replica-behind", here)
         why = lacks
     if view.primary_region is None:
-        return Route(RouteKind.DEGRADED, f"{why}-and-no-primary")
-    return Route(RouteKind.PRIMARY, why, view.primary_region)
+        return _route(RouteKind.DEGRADED, f"{why}-and-no-primary")
+    return _route(RouteKind.PRIMARY, why, view.primary_region)
 
 
 def _why_not_covered(node: NodeView, view: ClusterView, token: SessionToken) -> str | None:
@@ -122,3 +148,9 @@ def _why_not_covered(node: NodeView, view: ClusterView, token: SessionToken) -> 
     if node.lsn is None or node.lsn < token.position:
         return "replica-behind"
     return None
+
+
+@lru_cache(maxsize=256)
+def _route(kind: RouteKind, reason: str, region: str | None = None) -> Route:
+    # There are few of them and every read takes one, with its header made once.
+    return Route(kind, reason, region)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 import select
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from time import monotonic
@@ -9,11 +11,14 @@ from typing import Any, Self
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
-from psycopg_pool import AsyncConnectionPool
+from psycopg.pq import TransactionStatus
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from viral_engine.cluster import DatabaseAddresses
 from viral_engine.cluster.addresses import LINK_OPTIONS
+from viral_engine.data.pooler import begin_reading, let_it_only_read
 
-__all__ = ["Connection", "LazyPool"]
+__all__ = ["Connection", "LazyPool", "is_live"]
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 
@@ -30,16 +35,30 @@ class LazyPool:
 
     A loan waits at most 1.5 s and then raises PoolTimeout. Read-only connections commit each
     statement by itself and refuse to write, whatever node they lead to.
+
+    A ``pooled`` one goes through a PgBouncer in transaction mode, which has another session of the
+    database for each transaction: there a read-only connection is lent in a transaction, which is
+    at one session, can only read, and is undone when it comes back.
+
+    A connection that comes back goes to whoever waits longest, or stays at hand, without the
+    pool's locks and tasks, which cost as much as a short read; the pool still opens and closes all.
     """
 
-    def __init__(self, url: str, *, name: str, read_only: bool, size: int) -> None:
+    def __init__(
+        self, url: str, *, name: str, read_only: bool, size: int, pooled: bool = False
+    ) -> None:
         parameters: dict[str, Any] = {**conninfo_to_dict(url), **LINK_OPTIONS}
         parameters["application_name"] = name
-        if read_only:
+        self._begins = pooled and read_only
+        if pooled:
+            # What was prepared is known to one session of the database alone.
+            parameters["prepare_threshold"] = None
+        elif read_only:
             given = parameters.get("options", "")
             parameters["options"] = f"{given} -c default_transaction_read_only=on".strip()
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             kwargs={**parameters, "autocommit": True},
+            configure=let_it_only_read if self._begins else None,
             open=False,
             min_size=0,
             max_size=size,
@@ -47,6 +66,18 @@ class LazyPool:
             reconnect_timeout=RECONNECT_LIMIT_S,
             name=name,
         )
+        self._size = size
+        self._open = 0  # at hand, lent, or being opened
+        self._at_hand: list[Connection] = []
+        self._waiting: deque[asyncio.Future[Connection | None]] = deque()
+
+    @classmethod
+    def to_primary(
+        cls, addresses: DatabaseAddresses, *, name: str, read_only: bool, size: int
+    ) -> LazyPool | None:
+        """Return a pool that leads to the primary by the app's way, None where there is none."""
+        url, pooled = addresses.way_to_primary, addresses.pooler is not None
+        return cls(url, name=name, read_only=read_only, size=size, pooled=pooled) if url else None
 
     async def __aenter__(self) -> Self:
         return self
@@ -57,32 +88,101 @@ class LazyPool:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        at_hand, self._at_hand = self._at_hand, []
+        for connection in at_hand:
+            await self._pool.putconn(connection)
         await self._pool.close()
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """Lend a connection that was not closed by its server; else raise PoolTimeout in 1.5 s."""
-        if self._pool.closed:
-            await self._pool.open(wait=False)
-        connection = await self._live_connection()
+        """Lend a connection for a block; else as ``borrow``."""
+        connection = await self.borrow()
         try:
-            async with connection:
-                yield connection
+            yield connection
         finally:
-            await self._pool.putconn(connection)
+            await self.give_back(connection)
+
+    async def borrow(self) -> Connection:
+        """Return a connection that was not closed by its server; else raise PoolTimeout in 1.5 s.
+
+        A pooled one for reading has begun its transaction, which may take 5 s more.
+        """
+        connection = await self._live_connection()
+        if self._begins:
+            try:
+                await begin_reading(connection)
+            except BaseException:
+                await self._let_go(connection)
+                raise
+        return connection
+
+    async def give_back(self, connection: Connection) -> None:
+        """Take a connection back; what was not committed on it is rolled back."""
+        if connection.pgconn.transaction_status is not TransactionStatus.IDLE or self._pool.closed:
+            await self._let_go(connection)
+        elif (waiter := self._longest_waiter()) is not None:
+            waiter.set_result(connection)
+        else:
+            self._at_hand.append(connection)
 
     async def _live_connection(self) -> Connection:
-        # Not the pool's own check: that backs off between two connections, so that a server's
-        # restart with ten idle connections costs a loan its whole time.
         give_up_at = monotonic() + LOAN_LIMIT_S
         while True:
-            connection = await self._pool.getconn(timeout=give_up_at - monotonic())
-            if _is_live(connection):
+            connection = self._at_hand.pop() if self._at_hand else await self._next(give_up_at)
+            # Not the pool's own check: that backs off between two connections, so that a server's
+            # restart with ten idle connections costs a loan its whole time.
+            if is_live(connection):
                 return connection
-            await self._pool.putconn(connection)
+            await self._let_go(connection)
+
+    async def _next(self, give_up_at: float) -> Connection:
+        while self._open >= self._size:
+            connection = await self._handed_over(give_up_at)
+            if connection is not None:
+                return connection
+        self._open += 1
+        try:
+            if self._pool.closed:
+                await self._pool.open(wait=False)
+            return await self._pool.getconn(timeout=give_up_at - monotonic())
+        except BaseException:
+            self._note_gone()
+            raise
+
+    async def _handed_over(self, give_up_at: float) -> Connection | None:
+        """Return the next connection that comes back; None where room for a new one came instead."""
+        own: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(own)
+        try:
+            async with asyncio.timeout(give_up_at - monotonic()):
+                return await own
+        except BaseException as error:
+            if own.done() and not own.cancelled() and (connection := own.result()) is not None:
+                await self.give_back(connection)  # it came in the moment when we went
+            if isinstance(error, TimeoutError):
+                message = f"no connection came back within {LOAN_LIMIT_S} s"
+                raise PoolTimeout(message) from error
+            raise
+
+    def _longest_waiter(self) -> asyncio.Future[Connection | None] | None:
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                return waiter
+        return None
+
+    async def _let_go(self, connection: Connection) -> None:
+        await self._pool.putconn(connection)
+        self._note_gone()
+
+    def _note_gone(self) -> None:
+        self._open -= 1
+        if (waiter := self._longest_waiter()) is not None:
+            waiter.set_result(None)
 
 
-def _is_live(connection: Connection) -> bool:
+def is_live(connection: Connection) -> bool:
+    """Tell whether an idle connection was not closed by its server, without asking it."""
     # An idle server says nothing: what can be read is a notice, or its farewell and then the end.
     # No round trip, and a system call where there is nothing.
     said = select.poll()

@@ -4,9 +4,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from psycopg.pq.abc import PGresult
+
 from viral_engine.lsn import Lsn
 
-__all__ = ["HasPlace", "Position", "after_commit", "after_read", "covers", "without_page_header"]
+__all__ = [
+    "HasPlace",
+    "Position",
+    "after_commit",
+    "after_read",
+    "asked_position",
+    "covers",
+    "without_page_header",
+]
 
 _LONG_HEADER = 40
 _SHORT_HEADER = 24
@@ -14,11 +24,15 @@ _SHORT_HEADER = 24
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a node's log stood when it was asked: replayed by a replica, flushed by a primary."""
+    """Where a node's log stood when it was asked: replayed by a replica, flushed by a primary.
+
+    ``waiting`` is how many commits waited for a standby there, which it does not show yet.
+    """
 
     timeline: int
     lsn: Lsn
     in_recovery: bool
+    waiting: int = 0
 
 
 class HasPlace(Protocol):
@@ -57,7 +71,7 @@ def after_commit(row: Mapping[str, Any], *, synchronous_commit: str) -> Position
     return Position(timeline=row["timeline"], lsn=lsn, in_recovery=False)
 
 
-def after_read(row: Mapping[str, Any], *, known_timeline: int | None) -> Position | None:
+def after_read(row: Mapping[str, Any], *, known_timeline: int | None = None) -> Position | None:
     """Return the position of the node that was read; None for one that has none yet.
 
     ``known_timeline`` is one that this replica was seen to stream from: one that streams no more
@@ -68,7 +82,23 @@ def after_read(row: Mapping[str, Any], *, known_timeline: int | None) -> Positio
     timeline = row["timeline"]
     if row["in_recovery"]:
         timeline = max(timeline, known_timeline or 0)
-    return Position(timeline, Lsn.parse(row["lsn"]), in_recovery=row["in_recovery"])
+    return Position(
+        timeline, Lsn.parse(row["lsn"]), in_recovery=row["in_recovery"], waiting=row["waiting"]
+    )
+
+
+def asked_position(result: PGresult) -> Position:
+    """Return the same from libpq's own answer; raise ValueError where a node has none yet."""
+    in_recovery, timeline, lsn, waiting = (result.get_value(0, column) for column in range(4))
+    if timeline is None or lsn is None or waiting is None:
+        msg = "it has no position yet"
+        raise ValueError(msg)
+    return Position(
+        int(timeline),
+        Lsn.parse(lsn.decode()),
+        in_recovery=in_recovery == b"t",
+        waiting=int(waiting),
+    )
 
 
 def without_page_header(lsn: Lsn, *, page: int, segment: int) -> Lsn:

@@ -1,16 +1,25 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Protocol
 
 from viral_engine.clock import Deadline
 from viral_engine.cluster import ClusterView
 from viral_engine.data.decide import Need, Route, RouteKind, decide
+from viral_engine.data.request import RequestRoute, routed
+from viral_engine.data.session import Session
 from viral_engine.data.token import SessionToken
 from viral_engine.lsn import Lsn
+from viral_engine.topology.model import Consistency
 
-__all__ = ["WatchesCluster", "route_read"]
+__all__ = ["Router", "WatchesCluster", "need_of", "route_read"]
+
+DEFAULT_WAIT_BUDGET = timedelta(seconds=2)
+DEFAULT_HOLD = timedelta(seconds=2)
+DEFAULT_DEADLINE = timedelta(seconds=15)
 
 
 class WatchesCluster(Protocol):
@@ -31,23 +40,92 @@ class WatchesCluster(Protocol):
         """Return when the view has the replica there, or without hope; True if that took a wait."""
 
 
+class Router:
+    """Decides for each request, message or job of this region where it is served.
+
+    ``wait_budget`` bounds the wait for a replica, ``hold`` that for a primary of what needs one,
+    and ``deadline`` that for anybody who covers what the client has seen.
+    """
+
+    def __init__(
+        self,
+        cluster: WatchesCluster,
+        *,
+        here: str,
+        wait_budget: timedelta = DEFAULT_WAIT_BUDGET,
+        hold: timedelta = DEFAULT_HOLD,
+        deadline: timedelta = DEFAULT_DEADLINE,
+    ) -> None:
+        self.cluster = cluster
+        self.here = here
+        self._wait_budget = wait_budget
+        self._hold = hold
+        self._deadline = deadline
+
+    async def route(
+        self, need: Need, session: Session, *, replayed: bool = False, movable: bool = True
+    ) -> Route:
+        """Return the route of one piece of work, waiting within the limits where that can help."""
+        if need is Need.NEAR:
+            return await route_read(
+                self.cluster,
+                here=self.here,
+                session=session,
+                budget=self._wait_budget,
+                deadline=Deadline.after(self._deadline),
+            )
+        view = self.cluster.view
+        if view.writable_region is None:
+            view = await self.cluster.wait_for(
+                lambda seen: seen.writable_region is not None, timeout=self._hold
+            )
+        session.settle(view)
+        return decide(need, here=self.here, view=view, replayed=replayed, movable=movable)
+
+    @asynccontextmanager
+    async def work(
+        self,
+        session: Session | None = None,
+        *,
+        need: Need = Need.NEAR,
+        consistency: Consistency = Consistency.EVENTUAL,
+    ) -> AsyncIterator[RequestRoute]:
+        """Run the block as one piece of work that no request brought: a job, or a timer.
+
+        It has the rules of a request and stays in this region. With the ``session`` of whoever
+        asked for it, it sees what that one had seen; nothing is kept for the next piece of work.
+        """
+        session = session or Session()
+        route = await self.route(need_of(need, consistency), session, movable=False)
+        with routed(route, session, consistency=consistency) as bound:
+            yield bound
+
+
+def need_of(need: Need, consistency: Consistency) -> Need:
+    """Return what work needs that reads or writes a resource of ``consistency``."""
+    return Need.STRONG if need is Need.NEAR and consistency.is_strong else need
+
+
 async def route_read(
     cluster: WatchesCluster,
     *,
     here: str,
-    token: SessionToken | None,
+    session: Session,
     budget: timedelta,
     deadline: Deadline,
 ) -> Route:
-    """Return where a read is served, waiting for what ``token`` asks where that can help.
+    """Return where a read is served, waiting for what the session's token asks where that can help.
 
     A replica that is behind is given ``budget``, and never more than the deadline. What no node
-    covers while nobody is primary is held to the deadline.
+    covers while nobody is primary is held to the deadline. What a failover took from the client is
+    noted in the session.
     """
+    session.settle(cluster.view)
+    token = session.token
     first = route = decide(Need.NEAR, here=here, view=cluster.view, token=token)
     if token is None:
         return first
-    waited = False
+    waited, began = False, deadline.clock.monotonic()
     if first.kind is RouteKind.WAIT:
         waited = await cluster.wait_until_replayed(
             here,
@@ -55,16 +133,22 @@ async def route_read(
             lsn=token.position,
             timeout=min(budget, deadline.remaining()),
         )
-        route = decide(Need.NEAR, here=here, view=cluster.view, token=token, waited=True)
+        route = _decide_again(cluster.view, here, session)
     if route.kind is RouteKind.DEGRADED:
         view = await cluster.wait_for(
             lambda seen: _serves(seen, here, token), timeout=deadline.remaining()
         )
-        route = decide(Need.NEAR, here=here, view=view, token=token, waited=True)
+        route = _decide_again(view, here, session)
     # The view is up to a second old: often the replica had it, and nobody waited.
-    return first if waited and route.kind is RouteKind.LOCAL and route.may_be_old else route
+    if waited and route.kind is RouteKind.LOCAL and route.may_be_old:
+        return replace(first, waited_s=deadline.clock.monotonic() - began)
+    return route
+
+
+def _decide_again(view: ClusterView, here: str, session: Session) -> Route:
+    session.settle(view)
+    return decide(Need.NEAR, here=here, view=view, token=session.token, waited=True)
 
 
 def _serves(view: ClusterView, here: str, token: SessionToken) -> bool:
-    route = decide(Need.NEAR, here=here, view=view, token=token, waited=True)
-    return route.kind is not RouteKind.DEGRADED
+    return _decide_again(view, here, Session(token)).kind is not RouteKind.DEGRADED

@@ -6,34 +6,30 @@ import hashlib
 import hmac
 import secrets
 import struct
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from viral_engine.clock import SYSTEM_CLOCK, Clock
 from viral_engine.lsn import Lsn
 
-__all__ = ["Ignored", "SessionToken", "TokenKind", "TokenSigner", "merge", "why_foreign"]
+__all__ = ["Ignored", "SessionToken", "Span", "TokenSigner", "merge", "why_foreign"]
 
 DEFAULT_LIFETIME = timedelta(minutes=15)
 LONGEST_TEXT = 128
 # More than a primary writes between two looks at it, and far less than a made-up position.
 FAR_AHEAD_BYTES = 1 << 30
 
-_FORM = "1"
-# Kind, cluster, timeline, position, issued at (ms).
-_PAYLOAD = struct.Struct(">BQIQQ")
+KNOWN_TOKENS = 4096
+
+_FORM = "2"
+# Cluster, timeline, position, issued at (ms), where the last own commit lies (twice 0: none), and
+# up to where a standby was read.
+_PAYLOAD = struct.Struct(">QIQQQQQ")
 _MAC_BYTES = 16
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-
-
-class TokenKind(StrEnum):
-    """Whether a client read at a position or wrote there."""
-
-    READ = "read"
-    WRITE = "write"
 
 
 class Ignored(StrEnum):
@@ -48,50 +44,73 @@ class Ignored(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """Where in the log a commit lies: behind ``start``, and not behind ``end``.
+
+    Other sessions' log is in between as well.
+    """
+
+    start: Lsn
+    end: Lsn
+
+
+@dataclass(frozen=True, slots=True)
 class SessionToken:
     """What a client has seen: all up to ``position`` of one timeline of one database cluster.
 
     ``cluster`` is PostgreSQL's system identifier. Positions are comparable within one timeline.
+    ``wrote`` is where the client's last commit on it lies, None for one that only read there.
+    ``ahead`` is up to where it has read at a standby, which may show what the primary does not show
+    yet: a commit that waits there for a standby.
     """
 
     cluster: int
     timeline: int
     position: Lsn
     issued_at: datetime
-    kind: TokenKind
-
-    @property
-    def rank(self) -> tuple[int, Lsn, bool]:
-        """What orders the tokens of one cluster: a higher timeline wins, then the position."""
-        return (self.timeline, self.position, self.kind is TokenKind.WRITE)
+    wrote: Span | None = None
+    ahead: Lsn = Lsn(0)  # noqa: RUF009 - it is frozen
 
 
 def merge(one: SessionToken, other: SessionToken) -> SessionToken:
-    """Return what a client has seen that holds both; raise ValueError for two clusters."""
+    """Return what a client has seen that holds both; raise ValueError for two clusters.
+
+    A higher timeline wins, then the position. Of two timelines the older one's commit is left out,
+    and what a standby showed there: what survived is asked of each token before they are merged.
+    """
     if one.cluster != other.cluster:
         msg = f"tokens of two clusters cannot be merged: {one.cluster} and {other.cluster}"
         raise ValueError(msg)
-    winner = max(one, other, key=lambda token: token.rank)
-    return replace(winner, issued_at=max(one.issued_at, other.issued_at))
+    winner, loser = one, other
+    if (other.timeline, other.position) > (one.timeline, one.position):
+        winner, loser = other, one
+    wrote, ahead = winner.wrote, winner.ahead
+    if loser.timeline == winner.timeline:
+        ahead = max(ahead, loser.ahead)
+        if loser.wrote is not None:
+            wrote = max(wrote or loser.wrote, loser.wrote, key=lambda span: (span.end, span.start))
+    issued_at = max(one.issued_at, other.issued_at)
+    return SessionToken(winner.cluster, winner.timeline, winner.position, issued_at, wrote, ahead)
 
 
 def why_foreign(
-    token: SessionToken, *, cluster: int | None, heads: Iterable[tuple[int, Lsn]]
+    token: SessionToken, *, cluster: int | None, heads: Mapping[int, Lsn]
 ) -> Ignored | None:
-    """Return why a token cannot be of this cluster, None where it can; ``heads`` are all known.
+    """Return why a token cannot be of this cluster, None where it can.
 
-    A token may be ahead of every head by what is written between two looks, taken as 1 GiB.
+    ``heads`` is the furthest that any node has come, by timeline. A token may be ahead of that by
+    what is written between two looks, taken as 1 GiB.
     """
     if cluster is not None and token.cluster != cluster:
         return Ignored.FOREIGN
-    known = [lsn for timeline, lsn in heads if timeline == token.timeline]
-    if known and token.position - max(known) > FAR_AHEAD_BYTES:
+    head = heads.get(token.timeline)
+    if head is not None and token.position - head > FAR_AHEAD_BYTES:
         return Ignored.FAR_AHEAD
     return None
 
 
 class TokenSigner:
-    """Turns tokens into opaque signed text and back, for one tenant.
+    """Turns tokens into opaque signed text and back; a token of one tenant is none for another.
 
     Signs with ``secret`` and also reads what ``previous`` signed, so that a key can be changed
     without a client noticing. Without a secret a process signs with one of its own: other machines
@@ -103,7 +122,6 @@ class TokenSigner:
         secret: str | None,
         previous: str | None = None,
         *,
-        tenant: str = "",
         lifetime: timedelta = DEFAULT_LIFETIME,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
@@ -112,28 +130,50 @@ class TokenSigner:
         self._keys = {self._current: current}
         if previous:
             self._keys.setdefault(_key_id(previous.encode()), previous.encode())
-        self._tenant = tenant.encode()
+        self._known: dict[tuple[str, str], SessionToken] = {}
         self.lifetime = lifetime
         self.clock = clock
 
-    def sign(self, token: SessionToken) -> str:
+    def sign(self, token: SessionToken, *, tenant: str = "") -> str:
         """Return the token as text that is safe in a header and in a cookie."""
+        text = self._signed(token, tenant)
+        self._remember(text, token, tenant)
+        return text
+
+    def _signed(self, token: SessionToken, tenant: str) -> str:
         payload = _PAYLOAD.pack(
-            token.kind is TokenKind.WRITE,
             token.cluster,
             token.timeline,
             token.position.position,
             (token.issued_at - _EPOCH) // _MILLISECOND,
+            token.wrote.start.position if token.wrote else 0,
+            token.wrote.end.position if token.wrote else 0,
+            token.ahead.position,
         )
-        body = _encode(payload + self._mac(self._current, payload))
+        body = _encode(payload + self._mac(self._current, payload, tenant))
         return f"{_FORM}.{self._current}.{body}"
 
-    def read(self, text: str) -> SessionToken | Ignored:
+    def read(self, text: str, *, tenant: str = "") -> SessionToken | Ignored:
         """Return the token that ``text`` is, or why it is none.
 
         A token is expired when it was issued more than its lifetime from now, both ways, since two
         machines' clocks may differ.
         """
+        token = self._known.get((text, tenant)) or self._verified(text, tenant)
+        if isinstance(token, Ignored):
+            return token
+        if abs(self.clock.now() - token.issued_at) > self.lifetime:
+            return Ignored.EXPIRED
+        self._remember(text, token, tenant)
+        return token
+
+    def _remember(self, text: str, token: SessionToken, tenant: str) -> None:
+        # Most of what comes was given out by this process a moment ago, and is known to be whole.
+        self._known[text, tenant] = token
+        if len(self._known) > KNOWN_TOKENS:
+            del self._known[next(iter(self._known))]
+
+    def _verified(self, text: str, tenant: str) -> SessionToken | Ignored:
         form, _, rest = text.partition(".")
         key, _, body = rest.partition(".")
         if len(text) > LONGEST_TEXT or form != _FORM:
@@ -144,28 +184,22 @@ class TokenSigner:
         if raw is None or len(raw) != _PAYLOAD.size + _MAC_BYTES:
             return Ignored.MALFORMED
         payload, mac = raw[: _PAYLOAD.size], raw[_PAYLOAD.size :]
-        if not hmac.compare_digest(mac, self._mac(key, payload)):
+        if not hmac.compare_digest(mac, self._mac(key, payload, tenant)):
             return Ignored.FORGED
-        kind, cluster, timeline, position, issued_ms = _PAYLOAD.unpack(payload)
-        issued_at = _EPOCH + issued_ms * _MILLISECOND
-        if abs(self.clock.now() - issued_at) > self.lifetime:
-            return Ignored.EXPIRED
+        cluster, timeline, position, issued_ms, start, end, ahead = _PAYLOAD.unpack(payload)
         return SessionToken(
             cluster=cluster,
             timeline=timeline,
             position=Lsn(position),
-            issued_at=issued_at,
-            kind=TokenKind.WRITE if kind else TokenKind.READ,
+            issued_at=_EPOCH + issued_ms * _MILLISECOND,
+            wrote=Span(Lsn(start), Lsn(end)) if end else None,
+            ahead=Lsn(ahead),
         )
 
-    def _mac(self, key: str, payload: bytes) -> bytes:
+    def _mac(self, key: str, payload: bytes, tenant: str) -> bytes:
         # The tenant's length keeps it apart from what follows.
-        claim = b"viral-session %b %d %b %b" % (
-            key.encode(),
-            len(self._tenant),
-            self._tenant,
-            payload,
-        )
+        owner = tenant.encode()
+        claim = b"viral-session %b %d %b %b" % (key.encode(), len(owner), owner, payload)
         return hmac.digest(self._keys[key], claim, hashlib.sha256)[:_MAC_BYTES]
 
 

@@ -16,3 +16,7 @@ REVOKE CONNECT ON DATABASE postgres FROM PUBLIC;
 REVOKE CONNECT, TEMPORARY ON DATABASE :"database" FROM PUBLIC;
 
 GRANT pg_monitor TO viral_app;
+
+\connect :"database"
+\ir ../cluster/functions.sql
+\ir ../data/schema.sql

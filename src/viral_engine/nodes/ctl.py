@@ -7,9 +7,11 @@ from datetime import timedelta
 from urllib.parse import quote
 
 from viral_engine.clock import SYSTEM_CLOCK
+from viral_engine.cluster.etcd import EtcdGateway, EtcdStatus
+from viral_engine.cluster.primacy import Claim, primacy_key
 from viral_engine.cluster.probe import NodeProbe
+from viral_engine.cluster.wire import UnreachableError, call
 from viral_engine.errors import DatabaseError, MisuseError, NoPrimaryError
-from viral_engine.nodes.etcd import EtcdGateway, EtcdStatus
 from viral_engine.nodes.machine import (
     DATABASE_PORT,
     DatabaseSettings,
@@ -18,11 +20,19 @@ from viral_engine.nodes.machine import (
     Machine,
     netloc,
 )
-from viral_engine.nodes.patroni import API_USER, SUPERUSER
+from viral_engine.nodes.patroni import API_USER, SUPERUSER, leader_key
+from viral_engine.nodes.primacy_desk import ask_desk
 from viral_engine.nodes.profile import DYNAMIC_CONFIGURATION, differences
-from viral_engine.nodes.wire import UnreachableError, call
 
-__all__ = ["MemberView", "members_of", "move_etcd_leader", "status", "switch_over"]
+__all__ = [
+    "MemberView",
+    "members_of",
+    "move_etcd_leader",
+    "primacy",
+    "revoke",
+    "status",
+    "switch_over",
+]
 
 SWITCHOVER_LIMIT = timedelta(seconds=60)
 
@@ -165,6 +175,50 @@ async def move_etcd_leader(environ: Mapping[str, str], to: str) -> dict[str, obj
         except UnreachableError as error:
             raise DatabaseError(f"etcd did not move its leader to {to}: {error}") from error
     return {"leader": to, "was": leader.region}
+
+
+async def primacy(environ: Mapping[str, str]) -> dict[str, object]:
+    """Return the region and machine that hold primacy, None for both while nobody does.
+
+    ``unchanged_seconds``: since when this machine has seen no renewal, None where none watches;
+    ``remaining_seconds``: None on any machine but the holder. Raises DatabaseError where this
+    machine keeps no primacy and etcd has no majority.
+    """
+    machine, cluster = Machine.from_environ(environ), EtcdCluster.from_environ(environ)
+    said = await ask_desk(machine.data / "run")
+    if said is not None:
+        return said
+    key = primacy_key(machine.cluster)
+    try:
+        value = await EtcdGateway(cluster.nearest_first(machine.region)).value_of(key)
+    except UnreachableError as error:
+        raise DatabaseError(f"etcd did not say who holds primacy: {error}") from error
+    claim = None if value is None else Claim.parse(value)
+    return {
+        "region": None if claim is None else claim.region,
+        "machine": None if claim is None else claim.machine,
+        "unchanged_seconds": None,
+        "remaining_seconds": None,
+    }
+
+
+async def revoke(environ: Mapping[str, str]) -> dict[str, object]:
+    """Take the primary's lock from it at once; return ``revoked``, the region that had it.
+
+    A healthy primary takes it back; where it is lost, another region need not wait for the lock to
+    run out. Needs a majority of etcd and nothing else. Raises NoPrimaryError where nobody has the
+    lock, and DatabaseError where etcd does not answer.
+    """
+    machine, cluster = Machine.from_environ(environ), EtcdCluster.from_environ(environ)
+    gateway, key = EtcdGateway(cluster.nearest_first(machine.region)), leader_key(machine.cluster)
+    try:
+        lock = (await gateway.read(key)).pairs.get(key)
+        if lock is None or lock.lease == 0:
+            raise NoPrimaryError("nobody has the primary's lock: there is nothing to revoke")
+        await gateway.revoke(lock.lease)
+    except UnreachableError as error:
+        raise DatabaseError(f"etcd did not revoke the primary's lock: {error}") from error
+    return {"revoked": lock.value}
 
 
 async def _vote(cluster: EtcdCluster, member: EtcdMember) -> tuple[EtcdMember, EtcdStatus | None]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from viral_engine.clock import BOOT_CLOCK
 from viral_engine.nodes.binaries import Engines
 from viral_engine.nodes.etcd import etcd_program
 from viral_engine.nodes.machine import DatabaseSettings, EtcdCluster, Machine
@@ -11,6 +12,8 @@ from viral_engine.nodes.patroni import (
     rendered,
     write_private,
 )
+from viral_engine.nodes.primacy import PrimacyKeeper, primacy_path
+from viral_engine.nodes.primacy_desk import primacy_desk
 from viral_engine.nodes.supervisor import Supervisor
 
 __all__ = ["run"]
@@ -20,7 +23,8 @@ async def run(environ: Mapping[str, str]) -> int:
     """Run a database machine until SIGTERM or SIGINT; return 0 after a clean stop.
 
     It is this region's etcd member, where the region has one, and Patroni, which runs PostgreSQL.
-    On the stop PostgreSQL goes first and gives the lock back, then etcd, which that needs. Raises
+    On the stop PostgreSQL goes first and gives the lock back, then primacy is given back, then etcd
+    goes, which both need. Raises
     MisuseError for a faulty environment, BinaryMissingError, and MachineFailedError once an engine
     cannot be kept running.
     """
@@ -34,8 +38,12 @@ async def run(environ: Mapping[str, str]) -> int:
     etcd = engines.etcd() if member is not None else None
     for name in ("run", "tmp", "etcd"):
         (machine.data / name).mkdir(mode=0o700, exist_ok=True)
+    # Of an earlier boot, it would vouch for a deadline on another clock.
+    primacy_path(machine).unlink(missing_ok=True)
+    guarded = settings.keeps_primacy and BOOT_CLOCK.is_there()
     write_private(
-        config_path(machine), rendered(machine, settings, cluster, postgres_folder=postgres_folder)
+        config_path(machine),
+        rendered(machine, settings, cluster, postgres_folder=postgres_folder, guarded=guarded),
     )
     async with Supervisor() as supervisor:
         if etcd is not None:
@@ -43,6 +51,16 @@ async def run(environ: Mapping[str, str]) -> int:
             supervisor.start(
                 etcd_program(machine, cluster, binary=binary, version=version, environ=environ)
             )
-
+        if guarded:
+            supervisor.attend(_keep_primacy(machine, cluster, supervisor))
+        else:
+            why = "there is no /proc/uptime" if settings.keeps_primacy else "VIRAL_PRIMACY is off"
+            supervisor.say(f"keeps no primacy, as {why}: two nodes could acknowledge at once")
         supervisor.start(patroni_program(machine, settings, environ=environ))
         return await supervisor.until_stopped()
+
+
+async def _keep_primacy(machine: Machine, cluster: EtcdCluster, supervisor: Supervisor) -> None:
+    keeper = PrimacyKeeper(machine, cluster, say=supervisor.say)
+    async with primacy_desk(keeper, machine.data / "run"):
+        await keeper.run()

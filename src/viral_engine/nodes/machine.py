@@ -36,6 +36,7 @@ DEFAULT_CACHE_MEMORY = "64mb"
 DEFAULT_HEARTBEAT_MS = 100
 DEFAULT_ELECTION_MS = 1000
 
+_SWITCH = re.compile(r"on|off")
 _MEMORY = re.compile(r"[1-9][0-9]*(kb|mb|gb)?", re.IGNORECASE)
 
 
@@ -91,10 +92,15 @@ class DatabaseSettings:
     database: str = DEFAULT_DATABASE
     parameters: Mapping[str, str] = field(default_factory=dict)
     """PostgreSQL settings of the deployment's own, on top of the shipped profile."""
+    keeps_primacy: bool = True
+    """Whether the machine fences its primary; off only for a drill that shows what then breaks."""
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> DatabaseSettings:
-        """Read VIRAL_*_PASSWORD and VIRAL_DATABASE; raise MisuseError that lists every fault."""
+        """Read VIRAL_*_PASSWORD, VIRAL_DATABASE* and VIRAL_PRIMACY.
+
+        Raises MisuseError that lists every fault.
+        """
         read = EnvironmentReader(environ)
         settings = cls(
             superuser_password=read.text("VIRAL_SUPERUSER_PASSWORD"),
@@ -102,6 +108,7 @@ class DatabaseSettings:
             app_password=read.text("VIRAL_APP_PASSWORD"),
             database=read.name("VIRAL_DATABASE", DEFAULT_DATABASE),
             parameters=read.settings("VIRAL_DATABASE_PARAMETERS"),
+            keeps_primacy=read.matching("VIRAL_PRIMACY", _SWITCH, "on or off", "on") == "on",
         )
         read.check()
         return settings

@@ -12,11 +12,11 @@ import patroni.dcs.etcd3  # type: ignore[import-untyped] # Patroni ships no type
 import patroni.ha  # type: ignore[import-untyped] # noqa: F401 - for its loading alone
 from patroni.__main__ import main as patroni_main  # type: ignore[import-untyped] # as above
 
-from viral_engine.nodes.etcd import EtcdGateway
+from viral_engine.cluster.etcd import EtcdGateway
+from viral_engine.cluster.wire import UnreachableError
 from viral_engine.nodes.machine import EtcdCluster, Machine
 from viral_engine.nodes.patroni import config_key, last_primary, leader_key, sync_key
 from viral_engine.nodes.profile import DYNAMIC_CONFIGURATION
-from viral_engine.nodes.wire import UnreachableError
 
 __all__ = ["open_store_then_patroni"]
 

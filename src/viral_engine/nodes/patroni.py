@@ -124,9 +124,14 @@ def config_path(machine: Machine) -> Path:
 
 
 def rendered(
-    machine: Machine, settings: DatabaseSettings, etcd: EtcdCluster, *, postgres_folder: Path
+    machine: Machine,
+    settings: DatabaseSettings,
+    etcd: EtcdCluster,
+    *,
+    postgres_folder: Path,
+    guarded: bool,
 ) -> str:
-    """Return Patroni's file (JSON, which is YAML).
+    """Return Patroni's file (JSON, which is YAML); ``guarded``: no promotion without primacy.
 
     Only in the primary region does it say how to create a cluster: elsewhere a node with an empty
     folder waits for a leader to copy from, whoever starts first.
@@ -150,7 +155,10 @@ def rendered(
             # list and shuffles it, and every round could cost trips to another region.
             "use_proxies": True,
         },
-        "postgresql": _postgresql(machine, settings, postgres_folder),
+        "postgresql": {
+            **_postgresql(machine, settings, postgres_folder),
+            **({"pre_promote": _hook(machine)} if guarded else {}),
+        },
         "tags": {"region": machine.region, "machine": machine.machine_id},
         "watchdog": {"mode": "off"},
     }
@@ -178,6 +186,11 @@ def _postgresql(machine: Machine, settings: DatabaseSettings, folder: Path) -> d
         # Without the first, the copy would wait for the primary's next checkpoint, minutes away.
         "basebackup": [{"checkpoint": "fast"}, {"sync-method": "syncfs"}],
     }
+
+
+def _hook(machine: Machine) -> str:
+    script = str(files(__package__).joinpath("promotion.py"))
+    return shlex.join([sys.executable, "-I", "-S", script, str(machine.data / "run")])
 
 
 def _bootstrap(folder: Path) -> dict[str, object]:

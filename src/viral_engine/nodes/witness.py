@@ -3,13 +3,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
+from viral_engine.cluster.etcd import EtcdGateway, EtcdStatus, Lease
+from viral_engine.cluster.wire import UnreachableError
 from viral_engine.errors import MisuseError
 from viral_engine.nodes.binaries import Engines
-from viral_engine.nodes.etcd import EtcdGateway, EtcdStatus, Lease, etcd_program
+from viral_engine.nodes.etcd import etcd_program
 from viral_engine.nodes.machine import EtcdCluster, Machine
 from viral_engine.nodes.patroni import leader_key
 from viral_engine.nodes.supervisor import Supervisor
-from viral_engine.nodes.wire import UnreachableError
 
 __all__ = ["run", "should_campaign"]
 

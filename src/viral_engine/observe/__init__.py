@@ -5,6 +5,13 @@ line, which names the region and the machine. It refuses to know who raises an e
 operator does about it: logs, metrics and alerts are listeners.
 """
 
-from viral_engine.observe.events import Event, Listener, NodeAnswered, NodeLost, PrimaryChanged
+from viral_engine.observe.events import (
+    Event,
+    Listener,
+    NodeAnswered,
+    NodeLost,
+    PrimaryChanged,
+    RequestRouted,
+)
 
-__all__ = ["Event", "Listener", "NodeAnswered", "NodeLost", "PrimaryChanged"]
+__all__ = ["Event", "Listener", "NodeAnswered", "NodeLost", "PrimaryChanged", "RequestRouted"]

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["Event", "Listener", "NodeAnswered", "NodeLost", "PrimaryChanged"]
+__all__ = ["Event", "Listener", "NodeAnswered", "NodeLost", "PrimaryChanged", "RequestRouted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,16 @@ class NodeAnswered:
     role: str
 
 
-Event = PrimaryChanged | NodeLost | NodeAnswered
+@dataclass(frozen=True, slots=True)
+class RequestRouted:
+    """A request was answered; ``route`` and ``reason`` are those of its ``viral-route``."""
+
+    route: str
+    reason: str
+    region: str | None
+    waited_s: float = 0.0
+
+
+Event = PrimaryChanged | NodeLost | NodeAnswered | RequestRouted
 
 Listener = Callable[[Event], None]

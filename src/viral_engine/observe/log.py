@@ -8,9 +8,11 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TextIO
 
-from viral_engine.observe.events import Event, NodeLost
+from viral_engine.observe.events import Event, NodeLost, RequestRouted
 
 __all__ = ["LineFormatter", "log_event", "write_lines_to"]
+
+_LOG = logging.getLogger("viral_engine")
 
 
 class LineFormatter(logging.Formatter):
@@ -50,8 +52,19 @@ def write_lines_to(stream: TextIO = sys.stderr, *, region: str, machine: str) ->
 
 
 def log_event(event: Event) -> None:
-    """Write an event to the log: a loss as a warning, anything else as information."""
-    level = logging.WARNING if isinstance(event, NodeLost) else logging.INFO
+    """Write an event to the log: a loss as a warning, anything else as information.
+
+    A request that was served as planned, near or at the primary here, only where DEBUG is asked for.
+    """
+    level = _level_of(event)
+    if not _LOG.isEnabledFor(level):
+        return
     name = type(event).__name__
     fields = {"event": name, **{f"event_{key}": value for key, value in asdict(event).items()}}
-    logging.getLogger("viral_engine").log(level, name, extra={"event": fields})
+    _LOG.log(level, name, extra={"event": fields})
+
+
+def _level_of(event: Event) -> int:
+    if isinstance(event, RequestRouted):
+        return logging.DEBUG if event.route == "local" else logging.INFO
+    return logging.WARNING if isinstance(event, NodeLost) else logging.INFO

@@ -242,6 +242,8 @@ class Blueprint:
             "VIRAL_HARD_LIMIT": str(service.hard_limit),
             "VIRAL_HEALTH_PATH": service.check.path,
             "VIRAL_SECRET": self.secrets.signing_key,
+            "VIRAL_STICKY": service.sticky.value,
+            "VIRAL_CONSISTENCY": json.dumps(dict(self.deployment.consistency), sort_keys=True),
         }
 
     def _urls(self, region: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ __all__ = ["Cursor"]
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """The last task of a page: the next page holds what was created after it."""
+    """The last row of a page: the next page holds what was created after it."""
 
     created_at: datetime
     id: UUID
@@ -26,11 +26,11 @@ class Cursor:
         """Read what ``encode`` wrote; raise ValueError for anything else."""
         try:
             padded = text.encode("ascii") + b"=" * (-len(text) % 4)
-            moment, _, task_id = (
+            moment, _, row_id = (
                 base64.b64decode(padded, altchars=b"-_", validate=True).decode().partition("|")
             )
             created_at = datetime.fromisoformat(moment)
-            cursor = cls(created_at, UUID(task_id))
+            cursor = cls(created_at, UUID(row_id))
         except (ValueError, binascii.Error) as error:
             msg = "this is not a cursor of a page that was answered here"
             raise ValueError(msg) from error

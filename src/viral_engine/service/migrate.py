@@ -6,26 +6,30 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from viral_engine.cluster.addresses import LINK_OPTIONS
-from viral_engine.errors import NoPrimaryError
+from viral_engine.errors import MisuseError, NoPrimaryError
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
 __all__ = ["HEAD", "migrate"]
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest revision of the migrations that are shipped here."""
 
 # Two machines that migrate at once: the second waits for the first, and then has nothing to do.
 _LOCK = 0x5649_5241_4C01
 _LOCK_LIMIT = "60s"
 
+_MAY_CREATE_SCHEMAS = "select has_database_privilege(current_database(), 'create')"
+_MAY_CREATE_TABLES = "select has_schema_privilege(current_schema(), 'create')"
+
 
 def migrate(url: str) -> str:
     """Bring the database to the newest revision and return it; safe to run twice, or two at once.
 
-    Raises NoPrimaryError when ``url`` leads to no database that takes writes, and
-    psycopg.errors.LockNotAvailable when another migration holds the lock for more than 60 s.
+    Raises NoPrimaryError when ``url`` leads to no database that takes writes, MisuseError when its
+    role may not create what is missing, and psycopg.errors.LockNotAvailable when another migration
+    holds the lock for more than 60 s.
     """
     try:
         connection = psycopg.connect(
@@ -40,10 +44,26 @@ def migrate(url: str) -> str:
             raise NoPrimaryError("The address for migrations leads to a replica.")
         connection.execute(f"set lock_timeout = '{_LOCK_LIMIT}'")
         connection.execute("select pg_advisory_lock(%s)", [_LOCK])
+        if _one(connection, "select to_regclass('viral.first_answers')") is None:
+            # Where Viral Engine made the database, its tables are there from the beginning.
+            _check_rights(connection, _MAY_CREATE_SCHEMAS, f"database {connection.info.dbname}")
+            connection.execute(files("viral_engine.data").joinpath("schema.sql").read_bytes())
         # Alembic and SQLAlchemy take a second to import, and almost every start finds all done.
         if _revision(connection) != HEAD:
+            _check_rights(connection, _MAY_CREATE_TABLES, "schema public")
             _upgrade(connection)
         return HEAD
+
+
+def _check_rights(
+    connection: psycopg.Connection[tuple[object, ...]], question: str, where: str
+) -> None:
+    if not _one(connection, question):
+        role = connection.info.user
+        raise MisuseError(
+            f"The role {role} may not create what the migrations need.",
+            suggestion=f"As the owner of the database: grant create on {where} to {role};",
+        )
 
 
 def _upgrade(connection: psycopg.Connection[tuple[object, ...]]) -> None:

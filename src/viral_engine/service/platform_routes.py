@@ -1,26 +1,34 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
+from fastapi.responses import PlainTextResponse
 
 from viral_engine import __version__
 from viral_engine.clock import Clock
-from viral_engine.cluster import ClusterWatcher, NodeView
+from viral_engine.cluster import NodeView
+from viral_engine.observe.metrics import CONTENT_TYPE
 from viral_engine.service.shapes import Health, Node, Regions
-from viral_engine.web.region import Place
+from viral_engine.web.runtime import Runtime
 
 __all__ = ["platform_routes"]
 
 
-def platform_routes(place: Place, cluster: ClusterWatcher, clock: Clock) -> APIRouter:
+def platform_routes(runtime: Runtime, clock: Clock) -> APIRouter:
     """Return the routes that tell about this process and the regions; none touches a database."""
-    router = APIRouter(prefix="/api", tags=["platform"])
+    router = APIRouter(tags=["platform"])
+    place, cluster = runtime.place, runtime.cluster
 
-    @router.get("/health")
+    @router.get("/metrics", response_class=PlainTextResponse)
+    async def metrics() -> PlainTextResponse:
+        """Give this process's figures as Prometheus reads them."""
+        return PlainTextResponse(runtime.metrics.text(), media_type=CONTENT_TYPE)
+
+    @router.get("/api/health")
     async def health() -> Health:
         """Tell that this process serves; databases may be away, and it still does."""
         return Health(status="ok", region=place.region, machine=place.machine, version=__version__)
 
-    @router.get("/regions")
+    @router.get("/api/regions")
     async def regions() -> Regions:
         """Tell who is primary and how far every replica is behind, as this machine sees it."""
         view = cluster.view

@@ -8,18 +8,36 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from viral_engine.errors import DatabaseError, UnknownOutcomeError
-from viral_engine.web.problem import PROBLEM_TYPE, problem_body
+from viral_engine.errors import DatabaseError
+from viral_engine.web.problem import PROBLEM_TYPE, database_problem, problem_body
 
-__all__ = ["answer_with_problems"]
+__all__ = ["RefusedError", "answer_with_problems"]
 
 RETRY = {"retry-after": "1"}
+
+
+class RefusedError(HTTPException):
+    """A request that is refused for what is stored: answered with its own code and members."""
+
+    def __init__(
+        self,
+        status: int,
+        *,
+        code: str,
+        detail: str,
+        extra: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(status, detail, headers)
+        self.code = code
+        self.extra = extra
 
 
 def answer_with_problems(app: FastAPI) -> None:
     """Let every error of this app be answered as problem+json (RFC 9457)."""
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(RefusedError, _refused)
     app.add_exception_handler(DatabaseError, _database)
     app.add_exception_handler(psycopg.errors.UndefinedTable, _not_migrated)
     app.add_exception_handler(psycopg.OperationalError, _rejected)
@@ -44,11 +62,18 @@ async def _http(_request: Request, error: Exception) -> JSONResponse:
     return _problem(error.status_code, code, str(error.detail), headers=error.headers)
 
 
+async def _refused(_request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, RefusedError):
+        raise error
+    status, detail = error.status_code, error.detail
+    return _problem(status, error.code, detail, headers=error.headers, extra=error.extra)
+
+
 async def _database(_request: Request, error: Exception) -> JSONResponse:
-    if isinstance(error, UnknownOutcomeError):
-        # No retry-after: repeating it could do it twice.
-        return _problem(504, "unknown-outcome", f"{error} {error.suggestion}")
-    return _problem(503, "database-unavailable", str(error), headers=RETRY)
+    if not isinstance(error, DatabaseError):
+        raise error
+    said = database_problem(error)
+    return _problem(said.status, said.code, said.detail, headers=dict(said.headers))
 
 
 async def _not_migrated(_request: Request, _error: Exception) -> JSONResponse:

@@ -4,11 +4,30 @@ from datetime import datetime
 from typing import Annotated, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 from viral_engine.service.tasks import TaskStatus
 
-__all__ = ["Health", "NewTask", "Node", "Regions", "TaskChange", "TaskPage", "TaskShape"]
+__all__ = [
+    "BasedOn",
+    "Description",
+    "Health",
+    "NewTask",
+    "Node",
+    "Note",
+    "Regions",
+    "TaskChange",
+    "TaskPage",
+    "TaskShape",
+    "Title",
+]
 
 
 def _without_nul(text: str) -> str:
@@ -25,6 +44,11 @@ Title = Annotated[
     AfterValidator(_without_nul),
 ]
 Description = Annotated[str, StringConstraints(max_length=10_000), AfterValidator(_without_nul)]
+Note = Annotated[str, StringConstraints(max_length=200), AfterValidator(_without_nul)]
+BasedOn = Annotated[
+    int | None,
+    Field(ge=1, le=2**63 - 1, description="The version that this change is based on; 409 if older"),
+]
 
 
 class NewTask(BaseModel):
@@ -45,6 +69,7 @@ class TaskChange(BaseModel):
     title: Title | None = None
     description: Description | None = None
     status: TaskStatus | None = None
+    version: BasedOn = None
 
     @model_validator(mode="after")
     def _names_something(self) -> Self:

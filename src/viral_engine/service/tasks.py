@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import secrets
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -9,13 +7,14 @@ from uuid import UUID
 
 from psycopg.rows import class_row
 
-from viral_engine.clock import SYSTEM_CLOCK, Clock
 from viral_engine.data import Databases, read_statements
+from viral_engine.data.versions import Expected
+from viral_engine.service.changes import ANY_VERSION, Conflicting, change_row, created_row
 from viral_engine.service.cursor import Cursor
+from viral_engine.service.ids import new_id
+from viral_engine.service.pages import Page, read_page
 
-__all__ = ["Page", "Task", "TaskStatus", "Tasks", "new_task_id"]
-
-MAX_PAGE = 200
+__all__ = ["Task", "TaskStatus", "Tasks"]
 
 
 class TaskStatus(StrEnum):
@@ -40,25 +39,8 @@ class Task:
     version: int
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Some tasks in the order of their creation, and where the next page starts (None: the end)."""
-
-    items: Sequence[Task]
-    next: Cursor | None
-
-
-def new_task_id(clock: Clock = SYSTEM_CLOCK) -> UUID:
-    """Return a UUID of version 7: its first 48 bits are the time in ms, the rest is random."""
-    now_ms = int(clock.now().timestamp() * 1000) & (2**48 - 1)
-    value = now_ms << 80 | secrets.randbits(80)
-    value = value & ~(0xF << 76) | 0x7 << 76
-    value = value & ~(0x3 << 62) | 0x2 << 62
-    return UUID(int=value)
-
-
 class Tasks:
-    """Stores and finds tasks; every method is one statement in one transaction."""
+    """Stores and finds tasks; every method is one transaction."""
 
     def __init__(self, databases: Databases) -> None:
         self._databases = databases
@@ -67,34 +49,26 @@ class Tasks:
     async def create(self, *, title: str, description: str, status: TaskStatus) -> Task:
         """Store a new task and return it."""
         values = {
-            "id": new_task_id(),
+            "id": new_id(),
             "title": title,
             "description": description,
             "status": status.value,
         }
-        created = await self._write("create_task", values)
-        if created is None:
-            msg = "an insert returned no row"
-            raise AssertionError(msg)
-        return created
+        async with self._databases.writing() as connection:
+            return await created_row(connection, self._sql["create_task"], values, row=Task)
 
     async def get(self, task_id: UUID) -> Task | None:
         """Return the task of that id, None where there is none here (yet)."""
-        found = await self._read("get_task", {"id": task_id})
+        query = self._sql["get_task"]
+        found = await self._databases.select(query, {"id": task_id}, row_factory=class_row(Task))
         return found[0] if found else None
 
-    async def page(self, *, after: Cursor | None, limit: int) -> Page:
+    async def page(self, *, after: Cursor | None, limit: int) -> Page[Task]:
         """Return up to ``limit`` tasks (at most 200) that were created after the cursor's."""
-        # One more than asked tells whether there is a next page.
-        values: dict[str, object] = {"limit": min(limit, MAX_PAGE) + 1}
-        if after is None:
-            found = await self._read("list_tasks", values)
-        else:
-            values |= {"created_at": after.created_at, "id": after.id}
-            found = await self._read("list_tasks_after", values)
-        items = found[:limit]
-        more = len(found) > limit
-        return Page(items, Cursor(items[-1].created_at, items[-1].id) if more else None)
+        first, following = self._sql["list_tasks"], self._sql["list_tasks_after"]
+        return await read_page(
+            self._databases, first, following, row=Task, after=after, limit=limit
+        )
 
     async def update(
         self,
@@ -103,21 +77,24 @@ class Tasks:
         title: str | None = None,
         description: str | None = None,
         status: TaskStatus | None = None,
-    ) -> Task | None:
-        """Change what is given, count the version up and return the task; None where there is none."""
+        expected: Expected = ANY_VERSION,
+    ) -> Task | Conflicting[Task] | None:
+        """Change what is given of a task at an expected version, and count the version up.
+
+        Returns what the task now is, or Conflicting; None where there is none.
+        """
         values = {
             "id": task_id,
             "title": title,
             "description": description,
             "status": status and status.value,
         }
-        return await self._write("update_task", values)
-
-    async def _read(self, name: str, values: Mapping[str, object]) -> Sequence[Task]:
-        return await self._databases.select(self._sql[name], values, row_factory=class_row(Task))
-
-    async def _write(self, name: str, values: Mapping[str, object]) -> Task | None:
         async with self._databases.writing() as connection:
-            cursor = connection.cursor(row_factory=class_row(Task))
-            await cursor.execute(self._sql[name], values)
-            return await cursor.fetchone()
+            return await change_row(
+                connection,
+                self._sql["update_task"],
+                self._sql["get_task"],
+                values,
+                expected=expected,
+                row=Task,
+            )

@@ -21,6 +21,7 @@ __all__ = [
     "Guest",
     "RegionPlan",
     "Service",
+    "Sticky",
     "Strategy",
     "default_consistency",
     "default_deployment",
@@ -38,10 +39,32 @@ class Strategy(StrEnum):
 
 
 class Consistency(StrEnum):
-    """What was declared for a resource."""
+    """What was declared for a resource.
 
-    STRONG = "strong"
+    ``strict`` is ``strong``, and refuses writes while only one region holds the data.
+    """
+
     EVENTUAL = "eventual"
+    STRONG = "strong"
+    STRICT = "strict"
+
+    @property
+    def is_strong(self) -> bool:
+        """Whether a read must see every write that was acknowledged before it began."""
+        return self is not Consistency.EVENTUAL
+
+    def at_least(self, other: Consistency) -> Consistency:
+        """Return the one that promises more."""
+        order = list(Consistency)
+        return max(self, other, key=order.index)
+
+
+class Sticky(StrEnum):
+    """What a session keeps to while it can: nothing, its region, or its machine."""
+
+    OFF = "off"
+    REGION = "region"
+    MACHINE = "machine"
 
 
 class CpuKind(StrEnum):
@@ -108,7 +131,8 @@ class Service:
     """The ASGI app (``module:attr``), its port, its limits in concurrent requests a machine.
 
     ``soft_limit`` is where the edge starts to prefer another machine, ``hard_limit`` where it
-    sends nothing more; ``kill_timeout`` is the time to drain before SIGKILL.
+    sends nothing more; ``kill_timeout`` is the time to drain before SIGKILL. ``sticky`` is what a
+    session keeps to.
     """
 
     app: str = BUNDLED_APP
@@ -116,6 +140,7 @@ class Service:
     soft_limit: int = 200
     hard_limit: int = 250
     kill_timeout: timedelta = timedelta(seconds=30)
+    sticky: Sticky = Sticky.OFF
     check: Check = field(default_factory=Check)
     env: Mapping[str, str] = field(default_factory=dict)
 

@@ -25,7 +25,7 @@ from viral_engine.topology.kinds import (
     numbers,
     whole,
 )
-from viral_engine.topology.model import Consistency, CpuKind, Strategy
+from viral_engine.topology.model import Consistency, CpuKind, Sticky, Strategy
 
 __all__ = ["KEYS", "NAMES", "Path"]
 
@@ -63,6 +63,7 @@ KEYS = _by_path(
         "service.soft_limit": whole(1, 100000),
         "service.hard_limit": whole(1, 100000),
         "service.kill_timeout": duration(_TICK, _FIVE_MINUTES),
+        "service.sticky": choice(Sticky),
         "service.check.path": URL_PATH,
         "service.check.interval": duration(_TICK, _FIVE_MINUTES),
         "service.check.timeout": duration(_TICK, _MINUTE),

@@ -7,6 +7,7 @@ and any table: each part wraps a plain ASGI app, somebody else's as well.
 
 from viral_engine.web.limits import BodyLimit
 from viral_engine.web.region import RegionMiddleware
+from viral_engine.web.runtime import Runtime
 from viral_engine.web.signing import ReplaySigner
 
-__all__ = ["BodyLimit", "RegionMiddleware", "ReplaySigner"]
+__all__ = ["BodyLimit", "RegionMiddleware", "ReplaySigner", "Runtime"]

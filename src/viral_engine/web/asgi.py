@@ -7,17 +7,20 @@ __all__ = [
     "MAX_REPLAY_BODY",
     "App",
     "Message",
+    "RawHeaders",
     "Receive",
     "Scope",
     "Send",
     "declared_length",
     "drain",
+    "may_have_body",
 ]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+RawHeaders = list[tuple[bytes, bytes]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MAX_REPLAY_BODY = 1024 * 1024
@@ -31,6 +34,12 @@ def declared_length(scope: Scope) -> int | None:
             text = value.decode("latin-1")
             return int(text) if text.isascii() and text.isdigit() else None
     return None
+
+
+def may_have_body(scope: Scope) -> bool:
+    """Tell whether a request announces a body, of known length or not."""
+    names = {name for name, value in scope["headers"] if value != b"0"}
+    return not names.isdisjoint({b"content-length", b"transfer-encoding"})
 
 
 async def drain(scope: Scope, receive: Receive, *, limit: int = MAX_REPLAY_BODY) -> bool:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from viral_engine.web.asgi import App, Message, Receive, Scope, Send, declared_length
-from viral_engine.web.problem import send_problem
+from viral_engine.web.asgi import App, Message, Receive, Scope, Send, declared_length, may_have_body
+from viral_engine.web.problem import Problem, send_problem
 
 __all__ = ["BodyLimit"]
 
@@ -22,7 +22,7 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection's scope."""
-        if scope["type"] != "http":
+        if scope["type"] != "http" or _has_none(scope):
             await self._app(scope, receive, send)
             return
         if (declared_length(scope) or 0) > self._limit:
@@ -53,11 +53,10 @@ class BodyLimit:
 
     async def _refuse(self, scope: Scope, send: Send) -> None:
         detail = f"The body is longer than {self._limit} bytes."
-        await send_problem(
-            scope,
-            send,
-            status=413,
-            code="body-too-large",
-            detail=detail,
-            headers={"connection": "close"},
-        )
+        # The connection stays: closed with the body half sent, its peer would see no answer.
+        await send_problem(scope, send, Problem(413, "body-too-large", detail, ()))
+
+
+def _has_none(scope: Scope) -> bool:
+    # Most requests: nothing to count, so nothing to wrap.
+    return scope["method"] in {"GET", "HEAD"} and not may_have_body(scope)

@@ -1,49 +1,56 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 
-from viral_engine.clock import Deadline
+import psycopg
+
 from viral_engine.data import (
+    Detour,
     Need,
     RequestRoute,
     Route,
     RouteKind,
+    Router,
     TokenSigner,
     WatchesCluster,
-    decide,
-    route_read,
-    routed,
+    need_of,
+    routed_as,
 )
-from viral_engine.web.asgi import App, Message, Receive, Scope, Send, drain
-from viral_engine.web.headers import REPLAY_SOURCE, header, replay_fields, without_internal
-from viral_engine.web.problem import send_problem
-from viral_engine.web.session import OpenedSession, SessionTokens
-from viral_engine.web.signing import ReplaySigner
+from viral_engine.data.router import DEFAULT_DEADLINE, DEFAULT_HOLD, DEFAULT_WAIT_BUDGET
+from viral_engine.errors import DatabaseError
+from viral_engine.observe import Listener
+from viral_engine.topology.model import Sticky
+from viral_engine.web.answers import AnswerHeaders
+from viral_engine.web.asgi import (
+    App,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    drain,
+    may_have_body,
+)
+from viral_engine.web.declared import Declarations
+from viral_engine.web.headers import Incoming, replay_fields, sorted_out
+from viral_engine.web.once import KeepsFirstAnswers, Once
+from viral_engine.web.problem import Problem, send_problem
+from viral_engine.web.session import SessionTokens
+from viral_engine.web.signing import Replay, ReplaySigner
+from viral_engine.web.sticky import STICKY, Homes
+from viral_engine.web.visit import Place, Visit, need_of_method, no_tenant
 
 __all__ = ["Place", "RegionMiddleware", "need_of_method"]
 
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
-DEFAULT_HOLD = timedelta(seconds=2)
-DEFAULT_WAIT_BUDGET = timedelta(seconds=2)
-DEFAULT_DEADLINE = timedelta(seconds=15)
-RETRY_AFTER_S = 1
+_DETOURS = frozenset(Detour)
+_STARTS = frozenset({"http.response.start", "websocket.http.response.start", "websocket.accept"})
 
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where this process runs, as answers name it."""
-
-    region: str
-    machine: str
-
-
-def need_of_method(scope: Scope) -> Need:
-    """Return PRIMARY for the HTTP methods that change something, NEAR for the rest and sockets."""
-    if scope["type"] == "http" and scope["method"] not in SAFE_METHODS:
-        return Need.PRIMARY
-    return Need.NEAR
+_BAD_CONSISTENCY = Problem(
+    400,
+    "unknown-consistency",
+    "viral-consistency is not one of eventual, strong, strict.",
+    (),
+)
 
 
 class RegionMiddleware:
@@ -55,9 +62,13 @@ class RegionMiddleware:
     ``fly-replay``; without any primary it is held for ``hold`` and then answered 503 with
     ``retry-after``. Paths in ``process_local`` are served by this process whatever the cluster is.
 
-    ``tokens`` signs what a client has seen (``viral-session``, header and cookie). A read waits up to
-    ``wait_budget`` for a replica that is behind its token, and up to ``deadline`` where nobody
-    covers it; a process that is given none of its own signs tokens that no other accepts.
+    ``declared`` says which paths are strong: their reads go to the primary as their writes do.
+    ``tokens`` signs what a client has seen (``viral-session``, header and cookie), for its
+    ``tenant``. A read waits up to ``wait_budget`` for a replica that is behind its token, and up to
+    ``deadline`` where nobody covers it; a process that is given no tokens of its own signs some that
+    no other accepts. ``first_answers`` keeps what a request with ``idempotency-key`` was answered;
+    without it that header means nothing. A socket is routed anew with each message that comes in.
+    ``listener`` is told how each request was answered. ``sticky`` says what a session keeps to: a read that arrives elsewhere is handed to its home once.
     """
 
     def __init__(
@@ -73,6 +84,11 @@ class RegionMiddleware:
         tokens: TokenSigner | None = None,
         wait_budget: timedelta = DEFAULT_WAIT_BUDGET,
         deadline: timedelta = DEFAULT_DEADLINE,
+        declared: Declarations | None = None,
+        tenant: Callable[[Scope], str] = no_tenant,
+        first_answers: KeepsFirstAnswers | None = None,
+        sticky: Sticky = Sticky.OFF,
+        listener: Listener | None = None,
     ) -> None:
         self._app = app
         self._place = place
@@ -80,111 +96,159 @@ class RegionMiddleware:
         self._signer = signer
         self._need = need
         self._process_local = process_local
-        self._hold = hold
         self._tokens = SessionTokens(tokens or TokenSigner(None))
-        self._wait_budget = wait_budget
-        self._deadline = deadline
+        self._declared = declared or Declarations({})
+        self._tenant = tenant
+        self._homes = Homes(sticky, region=place.region, machine=place.machine)
+        self._once = Once(app, first_answers) if first_answers else None
+        self._router = Router(
+            cluster, here=place.region, wait_budget=wait_budget, hold=hold, deadline=deadline
+        )
+        self._answers = AnswerHeaders(
+            place=place, cluster=cluster, tokens=self._tokens, homes=self._homes, listener=listener
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection's scope."""
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
-        replayed = self._was_replayed(scope)
-        scope = {**scope, "headers": without_internal(scope["headers"])}
-        opened = self._tokens.open(scope, self._cluster.view)
-        route = await self._decide(scope, opened, replayed=replayed)
-        with routed(route, opened.session) as bound:
-            said = self._saying(scope, bound, opened, send)
-            if route.kind is RouteKind.REPLAY and route.region is not None:
-                await self._replay(scope, receive, said, route.region)
-            elif route.kind is RouteKind.DEGRADED and self._need(scope) is Need.PRIMARY:
-                await self._refuse(scope, said, route)
-            else:
-                await self._app(scope, receive, said)
-
-    async def _decide(self, scope: Scope, opened: OpenedSession, *, replayed: bool) -> Route:
-        if scope["path"] in self._process_local:
-            return Route(RouteKind.LOCAL, "process", self._place.region)
+        incoming, home = sorted_out(scope["headers"]), self._homes.sent(scope["headers"])
+        if incoming.passed_on is not scope["headers"]:
+            scope = {**scope, "headers": incoming.passed_on}
+        replay = self._replay_of(incoming)
         need = self._need(scope)
-        if need is Need.NEAR:
-            return await route_read(
-                self._cluster,
-                here=self._place.region,
-                token=opened.session.token,
-                budget=self._wait_budget,
-                deadline=Deadline.after(self._deadline),
-            )
-        view = self._cluster.view
-        if view.primary_region is None:
-            view = await self._cluster.wait_for(
-                lambda seen: seen.primary_region is not None, timeout=self._hold
-            )
-        return decide(need, here=self._place.region, view=view, replayed=replayed)
-
-    def _was_replayed(self, scope: Scope) -> bool:
-        source = header(scope["headers"], REPLAY_SOURCE)
-        state = replay_fields(source).get("state", "") if source else ""
-        return self._signer.region_of(state) is not None
-
-    async def _replay(self, scope: Scope, receive: Receive, send: Send, region: str) -> None:
-        if scope["type"] == "http" and not await drain(scope, receive):
-            await send_problem(
-                scope,
-                send,
-                status=413,
-                code="body-too-large",
-                detail="A body of more than 1 MiB cannot be handed to the primary's region.",
-                headers={"connection": "close"},
-            )
+        again = replay is not None and replay.reason in _DETOURS
+        opened = self._tokens.open(
+            incoming, self._cluster.view, scheme=scope.get("scheme") or "http",
+            tenant=self._tenant(scope),
+        )  # fmt: skip
+        consistency = self._declared.of(scope["path"], incoming.consistency)
+        if consistency is None:
+            await send_problem(scope, send, _BAD_CONSISTENCY)
             return
-        await send_problem(
-            scope,
-            send,
-            status=409,
-            code="replay",
-            detail=f"This request is served in {region}; the platform's proxy takes it there.",
-            headers={"fly-replay": f"region={region};state={self._signer.sign(region)}"},
+        visit = Visit(
+            scope, incoming, opened,
+            Need.PRIMARY if again else need_of(need, consistency), replay, home,
+        )  # fmt: skip
+        # A socket that only reads something strong stays near its user.
+        route = await self._route(visit, movable=visit.is_http or visit.need is Need.PRIMARY)
+        bound = RequestRoute(route, opened.session, consistency=consistency, writes_anyway=again)
+        with routed_as(bound):
+            await self._serve(visit, bound, receive, self._saying(visit, bound, send))
+
+    async def _route(self, visit: Visit, *, movable: bool) -> Route:
+        if visit.scope["path"] in self._process_local:
+            return Route(RouteKind.LOCAL, "process", self._place.region)
+        if movable and visit.may_go_home:
+            visit.goes_home = self._homes.elsewhere(visit.home, self._cluster.view)
+            if visit.goes_home is not None:
+                return Route(RouteKind.REPLAY, STICKY, visit.goes_home.region)
+        return await self._router.route(
+            visit.need,
+            visit.opened.session,
+            replayed=visit.is_at_its_end,
+            movable=movable,
         )
 
-    async def _refuse(self, scope: Scope, send: Send, route: Route) -> None:
+    async def _serve(self, visit: Visit, bound: RequestRoute, receive: Receive, said: Send) -> None:
+        route = bound.route
+        if route.kind is RouteKind.REPLAY:
+            await self._hand_over(visit, receive, said, route)
+        elif route.kind is RouteKind.DEGRADED and visit.need is not Need.NEAR:
+            await self._refuse(visit, said, route)
+        elif not visit.is_http:
+            await self._app(visit.scope, self._routed_again(visit, bound, receive), said)
+        elif visit.need is not Need.PRIMARY:
+            await self._read(visit, bound, receive, said)
+        elif self._once and visit.incoming.idempotency_key is not None:
+            await self._once.serve(
+                visit.scope, receive, said, bound=bound,
+                text=visit.incoming.idempotency_key, tenant=visit.opened.tenant,
+            )  # fmt: skip
+        else:
+            await self._app(visit.scope, receive, said)
+
+    async def _read(self, visit: Visit, bound: RequestRoute, receive: Receive, said: Send) -> None:
+        """Serve a read; one that the database refused for what it does here goes on a detour.
+
+        That happens before any of the answer is sent, and nothing was written: the handler's own
+        answer to the refusal is dropped.
+        """
+        try:
+            await self._app(visit.scope, receive, said)
+        except (psycopg.Error, DatabaseError):
+            if not bound.detour or self._detour_region(visit, bound) is None:
+                raise
+            visit.is_dropped = True
+        region = self._detour_region(visit, bound) if visit.is_dropped else None
+        if region is not None and bound.detour:
+            bound.route = Route(RouteKind.REPLAY, bound.detour, region)
+            bound.detour, visit.is_dropped = None, False
+            await self._hand_over(visit, None, said, bound.route)
+
+    def _detour_region(self, visit: Visit, bound: RequestRoute) -> str | None:
+        if visit.need is Need.PRIMARY or not visit.is_http or visit.is_at_its_end:
+            return None
+        if may_have_body(visit.scope) or bound.session.wrote or visit.has_begun:
+            return None
+        return self._cluster.view.writable_region
+
+    def _replay_of(self, incoming: Incoming) -> Replay | None:
+        if not incoming.replay_source:
+            return None
+        return self._signer.read(replay_fields(incoming.replay_source).get("state", ""))
+
+    def _routed_again(self, visit: Visit, bound: RequestRoute, receive: Receive) -> Receive:
+        async def received() -> Message:
+            message = await receive()
+            if message["type"] == "websocket.receive":
+                # Each message is a request of its own: it keeps what was seen, and no pin.
+                bound.session.wrote = False
+                bound.route = await self._route(visit, movable=False)
+            return message
+
+        return received
+
+    async def _hand_over(
+        self, visit: Visit, receive: Receive | None, send: Send, route: Route
+    ) -> None:
+        """Ask the platform's proxy to bring the request elsewhere; its body is read first."""
+        region = route.region or ""
+        if visit.is_http and receive and not await drain(visit.scope, receive):
+            await send_problem(visit.scope, send, _body_too_large(region))
+            return
+        home = visit.goes_home
+        where = f"region={region}" if home is None else self._homes.directions(home)
+        state = self._signer.sign(region, route.reason)
+        detail = f"This request is served in {region}; the platform's proxy takes it there."
+        headers = (("fly-replay", f"{where};state={state}"),)
+        await send_problem(visit.scope, send, Problem(409, "replay", detail, headers))
+
+    async def _refuse(self, visit: Visit, send: Send, route: Route) -> None:
         detail = "No primary takes writes at the moment."
         if route.region is not None:
             detail = f"The primary moved to {route.region} while this request was on its way."
-        await send_problem(
-            scope,
-            send,
-            status=503,
-            code=route.reason,
-            detail=detail,
-            headers={"retry-after": str(RETRY_AFTER_S)},
-        )
+        await send_problem(visit.scope, send, Problem(503, route.reason, detail))
 
-    def _staleness(self, route: Route) -> list[tuple[bytes, bytes]]:
-        if not route.may_be_old:
-            return []
-        node = self._cluster.view.node(self._place.region)
-        lag = None if node is None else node.lag_seconds
-        return [(b"viral-staleness", b"unknown" if lag is None else f"{lag:.3f}".encode())]
-
-    def _saying(self, scope: Scope, bound: RequestRoute, opened: OpenedSession, send: Send) -> Send:
+    def _saying(self, visit: Visit, bound: RequestRoute, send: Send) -> Send:
         async def said(message: Message) -> None:
-            if message["type"] in {
-                "http.response.start",
-                "websocket.http.response.start",
-                "websocket.accept",
-            }:
-                message = {
-                    **message,
-                    "headers": [
-                        *message.get("headers", ()),
-                        (b"viral-region", self._place.region.encode()),
-                        (b"viral-machine", self._place.machine.encode()),
-                        (b"viral-route", str(bound.route).encode()),
-                        *self._staleness(bound.route),
-                        *self._tokens.headers(opened, scope),
-                    ],
-                }
-            await send(message)
+            if message["type"] in _STARTS:
+                if bound.detour and self._detour_region(visit, bound) is not None:
+                    visit.is_dropped = True
+                else:
+                    visit.has_begun = True
+                    headers = [*message.get("headers", ()), *self._answers.of(visit, bound)]
+                    message = {**message, "headers": headers}
+            if not visit.is_dropped:
+                await send(message)
 
         return said
+
+
+def _body_too_large(region: str) -> Problem:
+    detail = (
+        f"A body of more than 1 MiB cannot be handed on to {region}. Nothing was done. "
+        f"Send less, or send it there at once, with the header fly-prefer-region: {region}."
+    )
+    return Problem(413, "body-too-large", detail, ())

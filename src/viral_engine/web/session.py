@@ -1,91 +1,99 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from viral_engine.cluster import ClusterView
 from viral_engine.data import Ignored, Session, SessionToken, TokenSigner
 from viral_engine.data.token import merge, why_foreign
-from viral_engine.web.asgi import Scope
+from viral_engine.web.headers import SESSION, WROTE, Incoming
 
-__all__ = ["SESSION", "OpenedSession", "SessionTokens"]
+__all__ = ["OpenedSession", "SessionTokens"]
 
-SESSION = b"viral-session"
 IGNORED = b"viral-session-ignored"
+LOST = b"viral-session-lost"
 # A client that joins the tokens of several answers sends them all; more than this is no client.
 MOST_TOKENS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class OpenedSession:
-    """The session of one request, what its client sent, and why parts of that were ignored."""
+    """The session of one request, the one token that its client sent, and what of that was ignored.
+
+    ``cookie_flags`` are None for a client that sends the header: it needs no cookie.
+    """
 
     session: Session
     sent: SessionToken | None
     ignored: Sequence[Ignored]
+    tenant: str
+    cookie_flags: bytes | None
 
 
 class SessionTokens:
     """Reads ``viral-session`` of a request, header and cookie, and writes it into the answer.
 
     Several tokens are merged by the furthest position. What cannot be used counts as absent, and
-    ``viral-session-ignored`` says why; no database is asked for that.
+    ``viral-session-ignored`` says why; no database is asked for that. A second cookie keeps the
+    token of the last write, so that an answer that overtakes another does not undo it.
     """
 
     def __init__(self, signer: TokenSigner) -> None:
         self._signer = signer
 
-    def open(self, scope: Scope, view: ClusterView) -> OpenedSession:
+    def open(
+        self, incoming: Incoming, view: ClusterView, *, scheme: str, tenant: str = ""
+    ) -> OpenedSession:
         """Return the session that a request belongs to; one without a usable token is new."""
-        seen: SessionToken | None = None
+        session = Session(clock=self._signer.clock)
+        sent: SessionToken | None = None
         ignored: list[Ignored] = []
-        for text in list(_texts(scope["headers"]))[:MOST_TOKENS]:
-            token = self._signer.read(text)
+        for text in incoming.tokens[:MOST_TOKENS]:
+            token = self._signer.read(text, tenant=tenant)
+            if isinstance(token, SessionToken):
+                cluster = view.cluster if sent is None else sent.cluster
+                token = why_foreign(token, cluster=cluster, heads=view.heads) or token
             if isinstance(token, Ignored):
                 ignored.append(token)
                 continue
-            cluster = view.cluster if seen is None else seen.cluster
-            foreign = why_foreign(token, cluster=cluster, heads=view.heads)
-            if foreign is not None:
-                ignored.append(foreign)
-                continue
-            seen = token if seen is None else merge(seen, token)
-        return OpenedSession(Session(seen, clock=self._signer.clock), seen, ignored)
+            sent = token if sent is None else merge(sent, token)
+            session.join(token, view)
+        if len(incoming.tokens) > 1:
+            sent = None  # what they say together no one of them does: it is said in the answer
+        flags = None if incoming.has_session_header else self._cookie_flags(incoming, scheme)
+        return OpenedSession(session, sent, ignored, tenant, flags)
 
-    def headers(self, opened: OpenedSession, scope: Scope) -> list[tuple[bytes, bytes]]:
+    def headers(self, opened: OpenedSession) -> list[tuple[bytes, bytes]]:
         """Return what an answer says of the session: nothing where no database was asked."""
-        said = [(IGNORED, ", ".join(dict.fromkeys(opened.ignored)).encode())]
-        headers = said if opened.ignored else []
-        token = opened.session.token
-        if token is None or token == opened.sent:
+        session = opened.session
+        headers: list[tuple[bytes, bytes]] = []
+        if opened.ignored:
+            headers.append((IGNORED, ", ".join(dict.fromkeys(opened.ignored)).encode()))
+        if session.lost:
+            headers.append((LOST, session.lost.encode()))
+        if session.token is None or session.token == opened.sent:
             return headers
-        text = self._signer.sign(token).encode()
-        age = int(self._signer.lifetime.total_seconds())
-        cookie = b"%b=%b; Path=/; Max-Age=%d; HttpOnly; SameSite=Lax" % (SESSION, text, age)
-        if not _is_plain_loopback(scope):
-            cookie += b"; Secure"
-        return [*headers, (SESSION, text), (b"set-cookie", cookie)]
+        text = self._signer.sign(session.token, tenant=opened.tenant).encode()
+        headers.append((SESSION, text))
+        flags = opened.cookie_flags
+        if flags is not None:
+            headers.append((b"set-cookie", b"%b=%b%b" % (SESSION, text, flags)))
+            if session.wrote or session.lost:
+                headers.append((b"set-cookie", b"%b=%b%b" % (WROTE, text, flags)))
+        return headers
+
+    def _cookie_flags(self, incoming: Incoming, scheme: str) -> bytes:
+        secure = b"" if _is_plain_loopback(incoming, scheme) else b"; Secure"
+        lifetime = self._signer.lifetime.total_seconds()
+        return b"; Path=/; Max-Age=%d; HttpOnly; SameSite=Lax%b" % (lifetime, secure)
 
 
-def _texts(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[str]:
-    for name, value in headers:
-        if name.lower() == SESSION:
-            yield from filter(None, (part.strip() for part in value.decode("latin-1").split(",")))
-        elif name.lower() == b"cookie":
-            for part in value.decode("latin-1").split(";"):
-                key, _, text = part.strip().partition("=")
-                if key == SESSION.decode() and text:
-                    yield text
-
-
-def _is_plain_loopback(scope: Scope) -> bool:
+def _is_plain_loopback(incoming: Incoming, scheme: str) -> bool:
     """Tell whether the user came without TLS to a loopback address: a browser's own machine."""
-    headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
-    scheme = headers.get(b"x-forwarded-proto") or scope.get("scheme") or "http"
-    if scheme not in {"http", "ws"}:
+    if (incoming.proto or scheme) not in {"http", "ws"}:
         return False
-    host = headers.get(b"host", "")
+    host = incoming.host
     name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
     if name == "localhost":
         return True

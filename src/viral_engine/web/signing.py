@@ -4,13 +4,23 @@ import base64
 import hashlib
 import hmac
 import secrets
+from dataclasses import dataclass
 from datetime import timedelta
 
 from viral_engine.clock import SYSTEM_CLOCK, Clock
 
-__all__ = ["ReplaySigner"]
+__all__ = ["Replay", "ReplaySigner"]
 
-FRESH_FOR = timedelta(seconds=60)
+FRESH_FOR = timedelta(days=1)
+"""How far two machines' clocks may be apart and still count each other's replays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Where a request was sent by one of our own machines, and the reason of its route."""
+
+    region: str
+    reason: str
 
 
 class ReplaySigner:
@@ -25,22 +35,24 @@ class ReplaySigner:
         self._key = (secret or secrets.token_hex(32)).encode()
         self._clock = clock
 
-    def sign(self, region: str) -> str:
-        """Return a state that names the region a request is sent to and when; safe in a header."""
-        claim = f"1.{region}.{self._now()}"
+    def sign(self, region: str, reason: str) -> str:
+        """Return a state that names where a request is sent, why and when; safe in a header."""
+        claim = f"2.{region}.{reason}.{self._now()}"
         return f"{claim}.{self._mac(claim)}"
 
-    def region_of(self, state: str) -> str | None:
-        """Return the region that a state was signed for; None if forged or not within 60 s of now.
+    def read(self, state: str) -> Replay | None:
+        """Return what a state was signed for; None if forged or not within a day of now.
 
-        Both ways, since two machines' clocks may differ.
+        Both ways, and for as long as that, since two machines' clocks may differ: a replay that
+        does not count could be sent on. An old one lets nobody do more than a new one.
         """
         claim, _, mac = state.rpartition(".")
         if not hmac.compare_digest(mac.encode(), self._mac(claim).encode()):
             return None
-        _, region, signed_at = claim.split(".")
+        _, region, reason, signed_at = claim.split(".")
         age_ms = abs(self._now() - int(signed_at))
-        return region if age_ms <= FRESH_FOR.total_seconds() * 1000 else None
+        fresh = age_ms <= FRESH_FOR.total_seconds() * 1000
+        return Replay(region, reason) if fresh else None
 
     def _now(self) -> int:
         return int(self._clock.now().timestamp() * 1000)

@@ -88,27 +88,33 @@ def _lua(*files: str) -> Json:
 
 def _router() -> Json:
     codec = typed(f"{_FILTERS}.http.upstream_codec.v3.UpstreamCodec", {})
-    labels = {KEY_MACHINE: "x-edge-machine", KEY_REGION: "x-edge-region"}
-    mutations = [
-        {"append": header(name, f"%UPSTREAM_METADATA(envoy.lb:{key})%")}
-        for key, name in labels.items()
-    ]
-    served = typed(
-        f"{_FILTERS}.http.header_mutation.v3.HeaderMutation",
-        {"mutations": {"response_mutations": [{"remove": "x-edge-replay"}, *mutations]}},
-    )
+    labels = {"x-edge-machine": KEY_MACHINE, "x-edge-region": KEY_REGION}
+    mutations = [{"append": _of_machine(name, key)} for name, key in labels.items()]
+    served = {"response_mutations": [{"remove": "x-edge-replay"}, *mutations]}
+    chosen = {"request_mutations": [{"append": _of_machine("x-edge-chosen", KEY_MACHINE)}]}
     config = typed(
         f"{_FILTERS}.http.router.v3.Router",
         {
             "suppress_envoy_headers": True,
             "upstream_http_filters": [
+                _mutation(chosen),
                 _lua("machine.lua"),
-                {"name": "envoy.filters.http.header_mutation", "typed_config": served},
+                _mutation(served),
                 {"name": "envoy.filters.http.upstream_codec", "typed_config": codec},
             ],
         },
     )
     return {"name": "envoy.filters.http.router", "typed_config": config}
+
+
+def _of_machine(name: str, key: str) -> Json:
+    """A header that holds a label of the machine that was chosen."""
+    return header(name, f"%UPSTREAM_METADATA(envoy.lb:{key})%")
+
+
+def _mutation(mutations: Json) -> Json:
+    config = typed(f"{_FILTERS}.http.header_mutation.v3.HeaderMutation", {"mutations": mutations})
+    return {"name": "envoy.filters.http.header_mutation", "typed_config": config}
 
 
 def _local_replies() -> Json:

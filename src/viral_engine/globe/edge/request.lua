@@ -19,6 +19,11 @@ local function refuse(handle, status, text)
 end
 
 local function send(handle, wish, tried)
+  if wish.prefer then
+    handle:headers():replace("x-edge-preferred", wish.prefer)
+  else
+    handle:headers():remove("x-edge-preferred")
+  end
   if not (wish.instance or wish.prefer or wish.regions[1] or next(tried)) then
     return true
   end

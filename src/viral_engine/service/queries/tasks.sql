@@ -28,5 +28,5 @@ set title = coalesce(%(title)s, title),
     status = coalesce(%(status)s, status),
     updated_at = now(),
     version = version + 1
-where id = %(id)s
+where id = %(id)s and (%(versions)s::bigint[] is null or version = any(%(versions)s))
 returning id, title, description, status, created_at, updated_at, version;

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from urllib.parse import urlsplit
 
-__all__ = ["Reply", "UnreachableError", "call"]
+__all__ = ["DEFAULT_TIMEOUT", "Reply", "UnreachableError", "call"]
 
 # The standard library's client, in a thread: a node's supervisor starts in a fifth of a second,
 # and a full HTTP client would double that.

@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from contextvars import ContextVar
+from datetime import timedelta
+from types import TracebackType
+from typing import Self
+
+import psycopg
+from psycopg.pq import TransactionStatus
+from psycopg_pool import PoolTimeout
+
+from viral_engine.data.commit import Commit, commit, commit_message
+from viral_engine.data.pooler import begun_in_time
+from viral_engine.data.pools import Connection, LazyPool
+from viral_engine.data.primacy import PrimacyKnowledge
+from viral_engine.errors import (
+    DatabaseError,
+    NoPrimaryError,
+    OneRegionError,
+    UnknownOutcomeError,
+)
+from viral_engine.topology.model import Consistency
+
+__all__ = ["COMMIT_LIMIT", "OpenTransaction", "Writes", "first_line", "is_gone"]
+
+Ready = Callable[[Connection], Awaitable[None]]
+
+COMMIT_LIMIT = timedelta(seconds=15)
+
+_log = logging.getLogger("viral_engine")
+
+
+_PART_OF: ContextVar[OpenTransaction | None] = ContextVar("viral_part_of", default=None)
+
+
+class OpenTransaction:
+    """A write transaction under way: its connection, and the only way to end it well."""
+
+    def __init__(self, writes: Writes, connection: Connection, consistency: Consistency) -> None:
+        self.connection = connection
+        self.consistency = consistency
+        self.is_over = False
+        self._writes = writes
+        self._turn = asyncio.Lock()
+
+    @asynccontextmanager
+    async def part(self) -> AsyncIterator[Connection]:
+        """Lend the connection for a part that is undone by itself where it fails.
+
+        Parts that run side by side take turns; one inside another is undone with it. Raises
+        DatabaseError where the turn does not come in 15 s.
+        """
+        async with AsyncExitStack() as stack:
+            if _PART_OF.get() is not self:
+                await self._take_turn()
+                stack.callback(self._turn.release)
+                token = _PART_OF.set(self)
+                stack.callback(_PART_OF.reset, token)
+            await stack.enter_async_context(self.connection.transaction())
+            yield self.connection
+
+    async def _take_turn(self) -> None:
+        try:
+            async with asyncio.timeout(COMMIT_LIMIT.total_seconds()):
+                await self._turn.acquire()
+        except TimeoutError as error:
+            raise DatabaseError("Two parts of one request waited for each other.") from error
+
+    async def commit(self) -> Commit:
+        """Commit; raise UnknownOutcomeError where nobody can tell whether that happened.
+
+        Cancelled or out of time, it gives the answer up and not the commit: that is carried to its
+        end beside the caller, since a cancelled commit stays done and loses its second region.
+        """
+        self.is_over = True
+        return await self._writes.carry_through(self)
+
+
+class Writes:
+    """Begins write transactions at the primary and carries every commit to its end.
+
+    Left, it waits for commits that are under way, at most their ``limit``.
+    """
+
+    def __init__(
+        self,
+        pool: LazyPool,
+        statements: Mapping[str, bytes],
+        *,
+        primacy: PrimacyKnowledge,
+        limit: timedelta = COMMIT_LIMIT,
+    ) -> None:
+        self._pool = pool
+        self._sql = statements
+        self._primacy = primacy
+        self._limit = limit.total_seconds()
+        self._under_way: set[asyncio.Task[Commit]] = set()
+        self._doubts = 0
+        self._cleared = 0
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether something may be shown that another region does not hold yet."""
+        return self._doubts > self._cleared
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=self._limit)
+
+    @asynccontextmanager
+    async def begun(
+        self, consistency: Consistency, *, ready: Ready | None = None
+    ) -> AsyncIterator[OpenTransaction]:
+        """Open a transaction that is rolled back unless the block commits it; ``ready`` comes before.
+
+        Raises NoPrimaryError where nobody takes writes, and OneRegionError for strict writes while
+        only one region holds the data; nothing is left behind then.
+        """
+        try:
+            connection = await self._pool.borrow()
+        except PoolTimeout as error:
+            raise NoPrimaryError(first_line(error)) from error
+        transaction = OpenTransaction(self, connection, consistency)
+        try:
+            if ready:
+                await ready(connection)
+            await self._begin(connection, consistency)
+            yield transaction
+        except psycopg.errors.ReadOnlySqlTransaction as error:
+            raise NoPrimaryError(first_line(error)) from error
+        except psycopg.Error as error:
+            if is_gone(error):
+                raise NoPrimaryError(first_line(error)) from error
+            raise
+        finally:
+            if not transaction.is_over:
+                await asyncio.shield(self._drop(connection))
+
+    async def barrier(self) -> None:
+        """Return once another region holds all that was committed before.
+
+        At once, where one region holds the data alone. Raises UnknownOutcomeError or NoPrimaryError where that cannot be had.
+        """
+        # A commit that becomes doubtful meanwhile may lie behind this one.
+        doubts = self._doubts
+        async with self.begun(Consistency.STRONG) as transaction:
+            await transaction.connection.execute(self._sql["barrier"])
+            await transaction.commit()
+        self._cleared = max(self._cleared, doubts)
+
+    async def carry_through(self, transaction: OpenTransaction) -> Commit:
+        """Commit in a task of its own, which gives the connection back when it is done."""
+        task = asyncio.create_task(self._commit(transaction), name="commit")
+        self._under_way.add(task)
+        task.add_done_callback(self._note_end)
+        done, _ = await asyncio.wait({task}, timeout=self._limit)
+        if not done:
+            self._doubts += 1
+            raise UnknownOutcomeError(
+                f"The write may have happened: its commit took more than {self._limit:g} s."
+            )
+        return task.result()
+
+    async def _begin(self, connection: Connection, consistency: Consistency) -> None:
+        level = b"; set local synchronous_commit = remote_apply" if consistency.is_strong else b""
+        with begun_in_time(connection):
+            await connection.execute(b"begin" + level, prepare=False)
+        # Now, and not when it commits: a question after that would come too late.
+        await self._primacy.is_kept(connection)
+        if consistency is Consistency.STRICT:
+            row = await (await connection.execute(self._sql["in_two_regions"])).fetchone()
+            if not (row and row[0]):
+                raise OneRegionError
+
+    async def _commit(self, transaction: OpenTransaction) -> Commit:
+        try:
+            guarded = await self._primacy.is_kept(transaction.connection)
+            return await commit(transaction.connection, commit_message(self._sql, guarded=guarded))
+        except UnknownOutcomeError:
+            self._doubts += transaction.consistency.is_strong
+            raise
+        finally:
+            await self._drop(transaction.connection)
+
+    async def _drop(self, connection: Connection) -> None:
+        if connection.info.transaction_status in {
+            TransactionStatus.INTRANS,
+            TransactionStatus.INERROR,
+        }:
+            try:
+                await connection.rollback()
+            except psycopg.Error as error:
+                _log.debug("a transaction was not rolled back by us: %s", first_line(error))
+        await self._pool.give_back(connection)
+
+    def _note_end(self, task: asyncio.Task[Commit]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # Whoever waited has it too; where that one went away, only this line tells.
+            _log.info("a commit ended with: %s", error)
+
+
+def is_gone(error: psycopg.Error) -> bool:
+    """Tell whether the connection broke: then nothing that was not committed is there."""
+    if not isinstance(error, psycopg.OperationalError):
+        return False
+    # Without a state the socket broke; 08 is a connection exception, 57P a server going down.
+    return error.sqlstate is None or error.sqlstate.startswith(("08", "57P"))
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's text, and a sentence of ours where it has none."""
+    text = str(error).strip()
+    return text.splitlines()[0] if text else DatabaseError.__doc__ or ""

@@ -1,0 +1,105 @@
+"""What runs as long as an app does is there before it, gone after it, and told to the server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import pytest
+from tests.services.asgi_life import living
+
+from viral_engine.data import Need
+from viral_engine.data.blocks import current_work
+from viral_engine.errors import ReplicaUnavailableError
+from viral_engine.web.asgi import Message, Receive, Scope, Send
+from viral_engine.web.lifespan import Lifespan
+from viral_engine.web.work import WorkScope
+
+
+def _noted(happened: list[str]) -> Any:
+    @asynccontextmanager
+    async def running() -> AsyncIterator[None]:
+        happened.append("begun")
+        yield
+        await asyncio.sleep(0)
+        happened.append("ended")
+
+    def enter() -> AbstractAsyncContextManager[None]:
+        return running()
+
+    return enter
+
+
+async def test_it_begins_before_the_app_and_has_ended_when_the_server_is_told_so() -> None:
+    happened: list[str] = []
+
+    async def app(_scope: Scope, receive: Receive, send: Send) -> None:
+        assert (await receive())["type"] == "lifespan.startup"
+        happened.append("app begun")
+        await send({"type": "lifespan.startup.complete"})
+        assert (await receive())["type"] == "lifespan.shutdown"
+        happened.append("app ended")
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async with living(Lifespan(app, _noted(happened))):
+        assert happened == ["begun", "app begun"]
+    assert happened == ["begun", "app begun", "app ended", "ended"]
+
+
+async def test_an_app_that_knows_no_lifespan_gets_one() -> None:
+    happened: list[str] = []
+
+    async def app(scope: Scope, _receive: Receive, _send: Send) -> None:
+        assert scope["type"] == "http"
+
+    async with living(Lifespan(app, _noted(happened))):
+        assert happened == ["begun"]
+    assert happened == ["begun", "ended"]
+
+
+async def test_what_cannot_begin_fails_the_startup_and_names_why() -> None:
+    said: list[Message] = []
+
+    @asynccontextmanager
+    async def broken() -> AsyncIterator[None]:
+        raise RuntimeError("no such thing")
+        yield
+
+    async def app(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        pytest.fail("the app was started")
+
+    async def receive() -> Message:
+        return {"type": "lifespan.startup"}
+
+    async def send(message: Message) -> None:
+        said.append(message)
+
+    with pytest.raises(RuntimeError, match="no such thing"):
+        await Lifespan(app, broken)({"type": "lifespan"}, receive, send)
+    assert said == [{"type": "lifespan.startup.failed", "message": "no such thing"}]
+
+
+async def test_an_answer_from_what_must_not_be_used_is_replaced_whole() -> None:
+    said: list[Message] = []
+
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        work = current_work()
+        assert work
+        assert work.need is Need.NEAR
+        work.must_not_answer(ReplicaUnavailableError("it lacks what was seen"))
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"old"})
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    async def send(message: Message) -> None:
+        said.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+    await WorkScope(app)(scope, receive, send)
+    assert said[0]["status"] == 503
+    assert b"it lacks what was seen" in said[1]["body"]
+    assert len(said) == 2
