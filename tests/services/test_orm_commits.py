@@ -15,8 +15,7 @@ from tests.services.orm_world import NEAR, Thing, in_london
 from tests.services.postgres_pair import PostgresPair
 
 from viral_engine.clock import wait_until
-from viral_engine.data import Need, routed
-from viral_engine.data.blocks import working
+from viral_engine.data import routed
 from viral_engine.data.orm_connection import LentConnection
 from viral_engine.errors import NoPrimaryError, UnknownOutcomeError
 from viral_engine.topology.model import Consistency
@@ -182,15 +181,14 @@ async def test_without_primacy_a_strong_read_is_not_answered_and_a_commit_is_unk
             await postgres_pair.primary.ask(PRIMACY.format(left=left), things)
             with (
                 routed(NEAR, consistency=Consistency.STRONG) as bound,
-                working(Need.NEAR) as work,
             ):
                 # Undone as sessions are at their end: too late for an error of its own.
                 await london.values()
                 if is_kept:
-                    await work.tell()
+                    await bound.tell()
                     assert bound.session.token
                     continue
                 with pytest.raises(NoPrimaryError, match="could not prove"):
-                    await work.tell()
+                    await bound.tell()
             with routed(NEAR), pytest.raises(UnknownOutcomeError, match="could no longer prove"):
                 await london.add(1)

@@ -10,7 +10,7 @@ from tests.services.orm_world import NEAR, SOON, London, Thing, in_london
 from tests.services.postgres_pair import PostgresPair
 
 from viral_engine.data import Detour, Need, Route, RouteKind, Session, routed
-from viral_engine.data.blocks import at_primary, working
+from viral_engine.data.blocks import at_primary
 from viral_engine.data.orm_errors import OrmReplicaUnavailableError
 from viral_engine.errors import ReplicaUnavailableError
 
@@ -45,7 +45,7 @@ async def test_a_request_that_writes_gets_sessions_that_do_from_the_usual_sessio
 ) -> None:
     async with in_london(postgres_pair, things) as london:
         make: async_sessionmaker[AsyncSession] = async_sessionmaker(london.engine)
-        with routed(FAR) as bound, working(Need.PRIMARY):
+        with routed(FAR, need=Need.PRIMARY) as bound:
             async with make() as session, session.begin():
                 session.add(Thing(value=1))
             assert bound.session.wrote
@@ -55,7 +55,7 @@ async def test_a_request_that_writes_gets_sessions_that_do_from_the_usual_sessio
         await london.cluster.wait_until_replayed(
             "lhr", timeline=token.timeline, lsn=token.position, timeout=SOON
         )
-        with routed(NEAR, Session(token)), working(Need.NEAR):
+        with routed(NEAR, Session(token)):
             assert await london.values() == [1]
 
 
@@ -143,13 +143,13 @@ async def test_r10_r11_what_writes_under_a_read_is_refused_and_noted_whatever_it
     postgres_pair: PostgresPair, things: str, statement: str, route: Route
 ) -> None:
     async with in_london(postgres_pair, things) as london:
-        with routed(route) as bound, working(Need.NEAR) as work:
+        with routed(route) as bound:
             async with london.sessions() as session:
                 with pytest.raises(InternalError) as refused:
                     await session.execute(text(statement))
             assert getattr(refused.value.orig, "sqlstate", None) == "25006"
             assert bound.detour is Detour.WRITE_IN_READ
-            await work.tell()
+            await bound.tell()
     assert await postgres_pair.primary.ask("select count(*) from thing", things) == 0
     assert await postgres_pair.primary.ask("select is_called from numbers", things) is False
 
@@ -158,7 +158,7 @@ async def test_r13_a_transaction_that_failed_is_asked_nothing_and_advances_nothi
     postgres_pair: PostgresPair, things: str
 ) -> None:
     async with in_london(postgres_pair, things) as london:
-        with routed(FAR) as bound, working(Need.PRIMARY):
+        with routed(FAR, need=Need.PRIMARY) as bound:
             await london.add(1)
             before = bound.session.token
             async with london.sessions() as session:
@@ -183,11 +183,11 @@ async def test_a_read_that_failed_is_counted_in_up_to_where_it_came(
 ) -> None:
     async with in_london(postgres_pair, things) as london:
         for route in (NEAR, FAR):
-            with routed(route) as bound, working(Need.NEAR) as work:
+            with routed(route) as bound:
                 async with london.sessions() as session:
                     with pytest.raises(DBAPIError, match="division by zero"):
                         await session.execute(text("select 1 / 0"))
-                    await work.tell()
+                    await bound.tell()
                     assert bound.session.token
 
 
@@ -197,11 +197,11 @@ async def test_what_an_open_session_has_read_is_counted_in_before_the_answer_and
     async with in_london(postgres_pair, things) as london:
         await london.add(1)  # the first transaction of all also asks what the server is
         await postgres_pair.wait_until_replayed()
-        with routed(NEAR) as bound, working(Need.NEAR) as work:
+        with routed(NEAR) as bound:
             async with london.sessions() as session:
                 assert list(await session.scalars(select(Thing.value))) == [1]
                 assert bound.session.token is None
-                await work.tell()
+                await bound.tell()
                 assert bound.session.token
                 assert list(await session.scalars(select(Thing.value))) == [1]
 
@@ -213,12 +213,12 @@ async def test_a_node_that_does_not_hold_what_the_client_saw_is_never_answered_f
         with routed(NEAR) as written:
             await london.add(1)
         # A decision for the replica, although it cannot have it: as when it was rebuilt meanwhile.
-        with routed(NEAR, Session(written.session.token)), working(Need.NEAR) as work:
+        with routed(NEAR, Session(written.session.token)) as bound:
             async with london.sessions() as session:
                 assert list(await session.scalars(select(Thing.value))) == []
             with pytest.raises(ReplicaUnavailableError, match="all that this client has seen"):
-                await work.tell()
-        with routed(NEAR, Session(written.session.token)):
+                await bound.tell()
+        with routed(NEAR, Session(written.session.token)) as bound:
             async with london.sessions() as session:
                 assert list(await session.scalars(select(Thing.value))) == []
                 with pytest.raises(OrmReplicaUnavailableError):
@@ -231,7 +231,7 @@ async def test_reads_may_stream_use_savepoints_and_ask_for_one_moment(
     async with in_london(postgres_pair, things) as london:
         await london.add(1)
         await postgres_pair.wait_until_replayed()
-        with routed(NEAR), working(Need.NEAR):
+        with routed(NEAR):
             async with london.sessions() as session:
                 with pytest.raises(DBAPIError, match="division by zero"):
                     async with session.begin_nested():

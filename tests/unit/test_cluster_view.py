@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import pytest
-
-from viral_engine.cluster import DatabaseAddresses, Role
+from viral_engine.cluster import Role
 from viral_engine.cluster.view import Answer, Observation, build_view
 from viral_engine.lsn import Lsn
 
@@ -42,18 +40,3 @@ def test_a_region_that_was_never_asked_is_unreachable() -> None:
         ("iad", False),
         ("lhr", False),
     ]
-
-
-@pytest.mark.parametrize(
-    ("environ", "nodes"),
-    [
-        ({}, {}),
-        ({"DATABASE_URL": "p"}, {"iad": "p"}),
-        ({"DATABASE_URL": "p", "READ_REPLICA_LHR_URL": "r"}, {"lhr": "r"}),
-        ({"READ_REPLICA_LHR_URL": ""}, {}),
-    ],
-)
-def test_the_addresses_are_those_of_the_environment(
-    environ: dict[str, str], nodes: dict[str, str]
-) -> None:
-    assert DatabaseAddresses.from_environ(environ, region="iad").nodes == nodes

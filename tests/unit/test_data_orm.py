@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from viral_engine.data import Detour, Need, Route, RouteKind, routed
-from viral_engine.data.blocks import at_primary, current_work, reads_at_primary, working
+from viral_engine.data.blocks import at_primary, reads_at_primary
 from viral_engine.data.orm_errors import as_operational
 from viral_engine.data.orm_loans import Loan, Purpose, purpose_of
 from viral_engine.errors import (
@@ -41,17 +41,14 @@ async def test_a_block_holds_for_the_tasks_that_it_starts_and_not_for_others() -
 
 
 def test_transactions_write_outside_of_requests_and_where_the_request_needs_the_primary() -> None:
-    assert purpose_of(None, None) is Purpose.WRITING
-    with routed(NEAR) as bound:
-        assert purpose_of(bound, None) is Purpose.READING
-        for need in (Need.NEAR, Need.STRONG):
-            with working(need) as work:
-                assert purpose_of(bound, work) is Purpose.READING
-        with working(Need.PRIMARY) as work:
-            assert purpose_of(bound, work) is Purpose.WRITING
-    with routed(NEAR, writes_anyway=True) as bound, working(Need.NEAR) as work:
-        assert purpose_of(bound, work) is Purpose.WRITING
-    assert current_work() is None
+    assert purpose_of(None) is Purpose.WRITING
+    for need in (Need.NEAR, Need.STRONG):
+        with routed(NEAR, need=need) as bound:
+            assert purpose_of(bound) is Purpose.READING
+    with routed(NEAR, need=Need.PRIMARY) as bound:
+        assert purpose_of(bound) is Purpose.WRITING
+    with routed(NEAR, writes_anyway=True) as bound:
+        assert purpose_of(bound) is Purpose.WRITING
 
 
 async def test_what_must_not_be_answered_is_raised_before_the_answer() -> None:
@@ -60,14 +57,17 @@ async def test_what_must_not_be_answered_is_raised_before_the_answer() -> None:
     async def teller() -> None:
         told.append("told")
 
-    with working(Need.NEAR) as work:
-        with work.reading(teller):
-            await work.tell()
-        await work.tell()
+    with routed(NEAR) as bound:
+        with bound.reading(teller):
+            assert bound.has_to_tell
+            await bound.tell()
+        assert not bound.has_to_tell
+        await bound.tell()
         assert told == ["told"]
-        work.must_not_answer(ReplicaUnavailableError("it lacks it"))
+        bound.must_not_answer(ReplicaUnavailableError("it lacks it"))
+        assert bound.has_to_tell
         with pytest.raises(ReplicaUnavailableError, match="it lacks it"):
-            await work.tell()
+            await bound.tell()
 
 
 @pytest.mark.parametrize("error", [NoPrimaryError("away"), ReplicaUnavailableError("away")])

@@ -10,12 +10,8 @@ from typing import Any
 import pytest
 from tests.services.asgi_life import living
 
-from viral_engine.data import Need
-from viral_engine.data.blocks import current_work
-from viral_engine.errors import ReplicaUnavailableError
 from viral_engine.web.asgi import Message, Receive, Scope, Send
 from viral_engine.web.lifespan import Lifespan
-from viral_engine.web.work import WorkScope
 
 
 def _noted(happened: list[str]) -> Any:
@@ -79,27 +75,3 @@ async def test_what_cannot_begin_fails_the_startup_and_names_why() -> None:
     with pytest.raises(RuntimeError, match="no such thing"):
         await Lifespan(app, broken)({"type": "lifespan"}, receive, send)
     assert said == [{"type": "lifespan.startup.failed", "message": "no such thing"}]
-
-
-async def test_an_answer_from_what_must_not_be_used_is_replaced_whole() -> None:
-    said: list[Message] = []
-
-    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
-        work = current_work()
-        assert work
-        assert work.need is Need.NEAR
-        work.must_not_answer(ReplicaUnavailableError("it lacks what was seen"))
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": b"old"})
-
-    async def receive() -> Message:
-        return {"type": "http.request"}
-
-    async def send(message: Message) -> None:
-        said.append(message)
-
-    scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
-    await WorkScope(app)(scope, receive, send)
-    assert said[0]["status"] == 503
-    assert b"it lacks what was seen" in said[1]["body"]
-    assert len(said) == 2

@@ -10,6 +10,7 @@ from viral_engine.cluster import ClusterView
 from viral_engine.cluster.view import Answer, Observation, build_view
 from viral_engine.data import SessionToken, TokenSigner, current_route
 from viral_engine.data.positions import Position
+from viral_engine.errors import ReplicaUnavailableError
 from viral_engine.lsn import Lsn
 from viral_engine.web import RegionMiddleware, ReplaySigner
 from viral_engine.web.asgi import App, Receive, Scope, Send
@@ -254,3 +255,19 @@ async def test_an_app_never_sees_a_client_say_why_a_token_was_ignored() -> None:
         await client.get("/", headers={"viral-session-ignored": "x", "viral-session": "y"})
     assert b"viral-session-ignored" not in seen
     assert b"viral-session" in seen
+
+
+async def test_an_answer_from_what_must_not_be_used_is_replaced_whole() -> None:
+    async def reads_in_vain(scope: Scope, receive: Receive, send: Send) -> None:
+        bound = current_route()
+        assert bound
+        bound.must_not_answer(ReplicaUnavailableError("it lacks what was seen"))
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"old"})
+
+    async with user(Cluster(view(500)), inner=reads_in_vain) as client:
+        answer = await client.get("/")
+    assert answer.status_code == 503
+    assert "it lacks what was seen" in answer.text
+    assert "old" not in answer.text
+    assert answer.headers["viral-route"] == "local; reason=replica"

@@ -9,7 +9,6 @@ from functools import partial
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from viral_engine.data.blocks import Work, current_work
 from viral_engine.data.databases import Databases, ReadLoan
 from viral_engine.data.decide import Need
 from viral_engine.data.pools import Connection
@@ -71,9 +70,9 @@ async def lend(
     Without a ``purpose`` it is what the request needs; outside of a request, writing. Raises as
     ``Databases.writing`` and ``Databases.reading``.
     """
-    bound, work = current_route(), current_work()
+    bound = current_route()
     level = f" isolation level {isolation}".encode() if isolation else b""
-    purpose = purpose or purpose_of(bound, work)
+    purpose = purpose or purpose_of(bound)
     if purpose is Purpose.WRITING:
         async with databases.writing() as connection:
             if level:
@@ -82,7 +81,7 @@ async def lend(
         return
     async with databases.read_loan() as loan:
         connection, undone = loan.connection, False
-        with work.reading(partial(_tell, loan)) if work else nullcontext():
+        with bound.reading(partial(_tell, loan)) if bound else nullcontext():
             # By a pooler it is lent in a transaction, which may have looked at something already.
             lent_in_one = connection.info.transaction_status is TransactionStatus.INTRANS
             begin = b"rollback; begin read only" if lent_in_one else b"begin read only"
@@ -94,15 +93,14 @@ async def lend(
         if not connection.closed:
             if not lent_in_one:  # there, another session might answer for what this one read
                 await connection.rollback()
-            await _told(loan, work, undone=undone)
+            await _told(loan, bound, undone=undone)
 
 
-def purpose_of(bound: RequestRoute | None, work: Work | None) -> Purpose:
+def purpose_of(bound: RequestRoute | None) -> Purpose:
     """Return what a transaction is for that nobody said it of."""
     if bound is None or bound.writes_anyway or bound.transaction is not None:
         return Purpose.WRITING
-    need = work.need if work else Need.NEAR
-    return Purpose.WRITING if need is Need.PRIMARY else Purpose.READING
+    return Purpose.WRITING if bound.need is Need.PRIMARY else Purpose.READING
 
 
 async def _tell(loan: ReadLoan) -> None:
@@ -113,14 +111,14 @@ async def _tell(loan: ReadLoan) -> None:
     await loan.count_in()
 
 
-async def _told(loan: ReadLoan, work: Work | None, *, undone: bool) -> None:
+async def _told(loan: ReadLoan, bound: RequestRoute | None, *, undone: bool) -> None:
     """Count in what a transaction has read that is over now."""
-    if work and work.is_answered:
+    if bound and bound.is_answered:
         return
     try:
         await _tell(loan)
     except DatabaseError as fault:
-        if work is None or not undone:
+        if bound is None or not undone:
             raise
         # SQLAlchemy undoes a transaction on its way out, and may be passing on an error already.
-        work.must_not_answer(fault)
+        bound.must_not_answer(fault)

@@ -1,14 +1,20 @@
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from enum import StrEnum
 
-from viral_engine.data.decide import Route
+from viral_engine.data.decide import Need, Route
 from viral_engine.data.session import Session
 from viral_engine.data.writes import OpenTransaction
+from viral_engine.errors import DatabaseError
 from viral_engine.topology.model import Consistency
 
 __all__ = ["Detour", "RequestRoute", "current_route", "routed", "routed_as"]
+
+
+Teller = Callable[[], Awaitable[None]]
 
 
 class Detour(StrEnum):
@@ -26,7 +32,9 @@ class RequestRoute:
 
     ``detour`` is set by a read that the database refused for a reason that another node does not
     have. ``writes_anyway`` tells that this is the second time: what was declared to read may write.
-    ``transaction`` is the one that the whole request runs in, where it has one.
+    ``transaction`` is the one that the whole request runs in, where it has one. Where ``need`` is not
+    PRIMARY, its transactions are read-only. ``is_answered`` tells that its answer has begun, so that
+    nothing can be said of what it reads from now on.
     """
 
     def __init__(
@@ -34,9 +42,11 @@ class RequestRoute:
         route: Route,
         session: Session,
         *,
+        need: Need = Need.NEAR,
         consistency: Consistency = Consistency.EVENTUAL,
         writes_anyway: bool = False,
     ) -> None:
+        self.need = need
         self.route = route
         self.session = session
         self.consistency = consistency
@@ -44,6 +54,34 @@ class RequestRoute:
         self.detour: Detour | None = None
         self.transaction: OpenTransaction | None = None
         self.in_one_region = False
+        self.is_answered = False
+        self._tellers: list[Teller] = []
+        self._faults: list[DatabaseError] = []
+
+    @contextmanager
+    def reading(self, teller: Teller) -> Iterator[None]:
+        """Have ``teller`` count in what was read until then, should the answer begin in the block."""
+        self._tellers.append(teller)
+        try:
+            yield
+        finally:
+            self._tellers.remove(teller)
+
+    def must_not_answer(self, fault: DatabaseError) -> None:
+        """Note that something was read that must not be used, where raising it would be too late."""
+        self._faults.append(fault)
+
+    @property
+    def has_to_tell(self) -> bool:
+        """Whether something was read that is not counted in yet, or must not be used."""
+        return bool(self._tellers or self._faults)
+
+    async def tell(self) -> None:
+        """Count in what open transactions have read; raise DatabaseError where none of it counts."""
+        for teller in tuple(self._tellers):
+            await teller()
+        if self._faults:
+            raise self._faults[0]
 
 
 _CURRENT: ContextVar[RequestRoute | None] = ContextVar("viral_request_route", default=None)
@@ -76,6 +114,7 @@ def routed(
     route: Route,
     session: Session | None = None,
     *,
+    need: Need = Need.NEAR,
     consistency: Consistency = Consistency.EVENTUAL,
     writes_anyway: bool = False,
 ) -> routed_as:
@@ -85,6 +124,10 @@ def routed(
     """
     return routed_as(
         RequestRoute(
-            route, session or Session(), consistency=consistency, writes_anyway=writes_anyway
+            route,
+            session or Session(),
+            need=need,
+            consistency=consistency,
+            writes_anyway=writes_anyway,
         )
     )

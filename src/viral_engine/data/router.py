@@ -97,7 +97,7 @@ class Router:
         """
         session = session or Session()
         route = await self.route(need_of(need, consistency), session, movable=False)
-        with routed(route, session, consistency=consistency) as bound:
+        with routed(route, session, need=need, consistency=consistency) as bound:
             yield bound
 
 

@@ -3,8 +3,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
-import psycopg
-
 from viral_engine.data import (
     Detour,
     Need,
@@ -34,7 +32,7 @@ from viral_engine.web.asgi import (
 from viral_engine.web.declared import Declarations
 from viral_engine.web.headers import Incoming, replay_fields, sorted_out
 from viral_engine.web.once import KeepsFirstAnswers, Once
-from viral_engine.web.problem import Problem, send_problem
+from viral_engine.web.problem import Problem, database_problem, send_problem
 from viral_engine.web.session import SessionTokens
 from viral_engine.web.signing import Replay, ReplaySigner
 from viral_engine.web.sticky import STICKY, Homes
@@ -133,7 +131,9 @@ class RegionMiddleware:
         )  # fmt: skip
         # A socket that only reads something strong stays near its user.
         route = await self._route(visit, movable=visit.is_http or visit.need is Need.PRIMARY)
-        bound = RequestRoute(route, opened.session, consistency=consistency, writes_anyway=again)
+        bound = RequestRoute(
+            route, opened.session, need=visit.need, consistency=consistency, writes_anyway=again
+        )
         with routed_as(bound):
             await self._serve(visit, bound, receive, self._saying(visit, bound, send))
 
@@ -177,7 +177,8 @@ class RegionMiddleware:
         """
         try:
             await self._app(visit.scope, receive, said)
-        except (psycopg.Error, DatabaseError):
+        except Exception:
+            # Whatever the app made of it, it began with what the database refused.
             if not bound.detour or self._detour_region(visit, bound) is None:
                 raise
             visit.is_dropped = True
@@ -232,18 +233,35 @@ class RegionMiddleware:
         await send_problem(visit.scope, send, Problem(503, route.reason, detail))
 
     def _saying(self, visit: Visit, bound: RequestRoute, send: Send) -> Send:
+        async def begun(message: Message) -> None:
+            if message["type"] in _STARTS:
+                visit.has_begun = True
+                headers = [*message.get("headers", ()), *self._answers.of(visit, bound)]
+                message = {**message, "headers": headers}
+            await send(message)
+
         async def said(message: Message) -> None:
             if message["type"] in _STARTS:
                 if bound.detour and self._detour_region(visit, bound) is not None:
                     visit.is_dropped = True
-                else:
-                    visit.has_begun = True
-                    headers = [*message.get("headers", ()), *self._answers.of(visit, bound)]
-                    message = {**message, "headers": headers}
+                elif bound.has_to_tell and (fault := await _untold(bound)) is not None:
+                    # Nobody sees what was read and turned out not to count.
+                    await send_problem(visit.scope, begun, database_problem(fault))
+                    visit.is_dropped = True
+                bound.is_answered = visit.is_http
             if not visit.is_dropped:
-                await send(message)
+                await begun(message)
 
         return said
+
+
+async def _untold(bound: RequestRoute) -> DatabaseError | None:
+    # Frameworks end a session only when its answer is on the way, and then its token is too.
+    try:
+        await bound.tell()
+    except DatabaseError as fault:
+        return fault
+    return None
 
 
 def _body_too_large(region: str) -> Problem:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
@@ -10,7 +10,6 @@ from starlette.responses import JSONResponse
 
 from viral_engine.cluster import ClusterWatcher, DatabaseAddresses
 from viral_engine.data import Databases, Need, RequestRoute, Router, Session, TokenSigner
-from viral_engine.data.blocks import working
 from viral_engine.errors import DatabaseError, MisuseError
 from viral_engine.observe import Event
 from viral_engine.observe.log import log_event
@@ -26,7 +25,6 @@ from viral_engine.web.region import RegionMiddleware
 from viral_engine.web.signing import ReplaySigner
 from viral_engine.web.sticky import sticky_of
 from viral_engine.web.visit import Place, no_tenant
-from viral_engine.web.work import WorkScope
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -118,21 +116,15 @@ class Runtime:
 
         return RoutedSessions(self.engine(), **options)
 
-    @asynccontextmanager
-    async def work(
+    def work(
         self,
         session: Session | None = None,
         *,
         need: Need = Need.NEAR,
         consistency: Consistency = Consistency.EVENTUAL,
-    ) -> AsyncIterator[RequestRoute]:
-        """Run the block as one piece of work that no request brought, as ``Router.work``.
-
-        Its transactions read, and with ``need`` PRIMARY they write.
-        """
-        async with self.router.work(session, need=need, consistency=consistency) as bound:
-            with working(need):
-                yield bound
+    ) -> AbstractAsyncContextManager[RequestRoute]:
+        """Run the block as one piece of work that no request brought, as ``Router.work``."""
+        return self.router.work(session, need=need, consistency=consistency)
 
     def wrap(
         self,
@@ -151,7 +143,7 @@ class Runtime:
         if isinstance(app, Starlette) and DatabaseError not in app.exception_handlers:
             app.add_exception_handler(DatabaseError, _answer)
         led = RegionMiddleware(
-            WorkScope(BodyLimit(app, limit=body_limit)),
+            BodyLimit(app, limit=body_limit),
             place=self.place,
             cluster=self.cluster,
             signer=self._signer,
