@@ -168,7 +168,7 @@ async def test_the_loss_of_etcds_leader_costs_no_primacy_and_moves_no_primary(tr
     assert postmaster(trio, "lhr") == before
 
 
-async def test_with_patroni_frozen_the_old_primary_is_killed_before_the_new_one_is_promoted(
+async def test_r22_with_patroni_frozen_the_old_primary_is_killed_before_the_new_one_is_promoted(
     trio: World,
 ) -> None:
     old = await _until_anyone_holds(trio)

@@ -9,17 +9,14 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from viral_engine.operations.drills.clients import (
+from viral_engine.operations.drills.clients import Book, Client, Row, Session
+from viral_engine.operations.drills.history import Kind, Outcome, Recorder
+from viral_engine.operations.drills.outcomes import (
     NOTHING_DONE,
     Answer,
-    Book,
-    Client,
-    Row,
-    Session,
     read_outcome,
     write_outcome,
 )
-from viral_engine.operations.drills.history import Kind, Outcome, Recorder
 
 OK, FAIL, UNKNOWN = Outcome.OK, Outcome.FAIL, Outcome.UNKNOWN
 ROW = Row("user-0", "/api/users/1", "display_name")

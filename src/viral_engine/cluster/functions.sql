@@ -37,3 +37,13 @@ BEGIN
   RETURN pg_read_file('pg_wal/' || timeline || '.history', true);
 END
 $$;
+
+-- A system without that clock can keep no primacy. There the function is not offered, and whoever
+-- asks whether it is there takes the database for one without, instead of for one that lost it.
+DO $$
+BEGIN
+  IF (pg_stat_file('/proc/uptime', true)).isdir IS NULL THEN
+    DROP FUNCTION viral.primacy_remaining();
+  END IF;
+END
+$$;

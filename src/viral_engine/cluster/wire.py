@@ -69,7 +69,7 @@ def _call(
         response = connection.getresponse()
         return Reply(response.status, _parsed(response.read()))
     except (OSError, http.client.HTTPException) as error:
-        raise UnreachableError(f"{target.netloc}: {error or type(error).__name__}") from error
+        raise UnreachableError(f"{target.netloc}: {str(error) or type(error).__name__}") from error
     finally:
         connection.close()
 

@@ -64,7 +64,7 @@ class FlyClient:
             answer = await self.http.request(method, path, timeout=timeout, **more)
         except httpx.HTTPError as exc:
             raise PlatformError(
-                f"The platform at {self.http.base_url} did not answer: {exc or type(exc).__name__}",
+                f"The platform at {self.http.base_url} did not answer: {str(exc) or type(exc).__name__}",
                 suggestion="Is it running? See: viral status.",
             ) from exc
         if answer.is_success:

@@ -83,7 +83,7 @@ class GlobeExtension:
                     yield json.loads(line)
         except httpx.HTTPError as exc:
             raise PlatformError(
-                f"The stream of lines broke: {exc or type(exc).__name__}",
+                f"The stream of lines broke: {str(exc) or type(exc).__name__}",
                 suggestion="Is the globe running? See: viral status.",
             ) from exc
 

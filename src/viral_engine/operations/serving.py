@@ -47,7 +47,7 @@ async def _wait(edge: str, path: str, headers: dict[str, str], serves: Judge) ->
             try:
                 answer = await user.get(path)
             except httpx.HTTPError as exc:
-                return NotYet(f"{edge}: {exc or type(exc).__name__}")
+                return NotYet(f"{edge}: {str(exc) or type(exc).__name__}")
             return serves(answer) or NotYet(f"{edge}: {answer.status_code} {answer.text.strip()}")
 
         await wait_until(

@@ -1,6 +1,6 @@
-"""Stops a part of the database machine that it is run in, or lets it go on.
+"""Stops a part of a database machine, or lets it go on; run inside that machine.
 
-Run inside the machine: ``python -m viral_engine.operations.drills.hang patroni STOP``.
+``python -m viral_engine.operations.drills.hang patroni STOP MACHINE``.
 """
 
 from __future__ import annotations
@@ -8,40 +8,40 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["PARTS"]
+__all__ = ["PARTS", "send"]
 
 PARTS = {"patroni": b"patroni_start", "replay": b"startup recovering"}
 """What can hang, by a text of its command line: Patroni, and the process that replays the log."""
 
 
-def main(part: str, word: str, environ: Mapping[str, str]) -> int:
-    """Send SIGSTOP (``STOP``) or SIGCONT (``CONT``) to this machine's part; return to how many."""
+def send(part: str, word: str, machine: str, *, processes: Path = Path("/proc")) -> int:
+    """Send SIGSTOP (``STOP``) or SIGCONT (``CONT``) to a part of a machine; return to how many."""
     number = {"STOP": signal.SIGSTOP, "CONT": signal.SIGCONT}[word]
     found = [
         int(process.name)
-        for process in Path("/proc").iterdir()
-        if process.name.isdigit() and _is_meant(process, PARTS[part], environ)
+        for process in processes.iterdir()
+        if process.name.isdigit() and _is_meant(process, PARTS[part], machine)
     ]
     for pid in found:
         os.kill(pid, number)
     return len(found)
 
 
-def _is_meant(process: Path, text: bytes, environ: Mapping[str, str]) -> bool:
-    # In a globe without namespaces the processes of all machines are seen here. PostgreSQL writes
-    # its titles over its environment, and works in its data folder.
-    machine = f"FLY_MACHINE_ID={environ['FLY_MACHINE_ID']}".encode()
+def _is_meant(process: Path, text: bytes, machine: str) -> bool:
+    # In a globe without namespaces the processes of all machines are seen here, and PostgreSQL's
+    # children write their titles over their environment: then the postmaster's counts.
+    mark = f"FLY_MACHINE_ID={machine}".encode()
     try:
-        return text in (process / "cmdline").read_bytes() and (
-            (process / "cwd").readlink().is_relative_to(environ["VIRAL_DATA"])
-            or machine in (process / "environ").read_bytes().split(b"\0")
-        )
+        if text not in (process / "cmdline").read_bytes():
+            return False
+        parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
+        family = (process, process.with_name(parent))
+        return any(mark in (one / "environ").read_bytes().split(b"\0") for one in family)
     except OSError:
         return False
 
 
 if __name__ == "__main__":
-    print(main(sys.argv[1], sys.argv[2], os.environ))  # noqa: T201 - whoever runs it reads this
+    print(send(*sys.argv[1:]))  # noqa: T201 - whoever runs it reads this
