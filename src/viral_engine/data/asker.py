@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 import psycopg
 from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.generators import execute
 
 from viral_engine.cluster.addresses import LINK_OPTIONS
 from viral_engine.errors import ReplicaUnavailableError
@@ -94,7 +96,8 @@ class SharedQuestion(Generic[T]):
                 connection = await psycopg.AsyncConnection.connect(
                     **self._parameters, autocommit=True
                 )
-            prepared = connection.pgconn.prepare(_NAME, self._statement)
+                connection.pgconn.send_prepare(_NAME, self._statement)
+                (prepared,) = await connection.wait(execute(connection.pgconn))
         except (psycopg.Error, OSError, TimeoutError) as error:
             self._fail(str(error) or "it could not be reached in 2 s")
             return
@@ -110,6 +113,10 @@ class SharedQuestion(Generic[T]):
     def _heard(self) -> None:
         if self._connection is None:
             return
+        if not self._asked:
+            # Nobody asked: it says farewell, and its socket is closed by whoever reads that.
+            self._fail("it ended the connection")
+            return
         try:
             result = _whole_result(self._connection.pgconn)
             if result is None:
@@ -118,33 +125,34 @@ class SharedQuestion(Generic[T]):
         except (psycopg.Error, ValueError) as error:
             self._fail(str(error))
             return
-        if self._limit:
-            self._limit.cancel()
-        for own in self._asked:
-            if not own.done():
-                own.set_result(answer)
-        self._asked = []
+        self._tell(lambda own: own.set_result(answer))
         if self._waiting:
             self._ask()
         else:
             self._is_busy = False
 
-    def _fail(self, reason: str) -> None:
-        """Tell everybody who waits, and begin with a new connection the next time."""
+    def _tell(self, said: Callable[[asyncio.Future[T]], None]) -> None:
         if self._limit:
             self._limit.cancel()
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            # By the number it had: libpq forgets that of a socket that broke, and the loop would
-            # take the next connection that gets the number for this one.
-            asyncio.get_running_loop().remove_reader(self._socket)
-            connection.pgconn.finish()
+        asked, self._asked = self._asked, []
+        for own in asked:
+            if not own.done():
+                said(own)
+
+    def _fail(self, reason: str) -> None:
+        """Tell everybody who waits, and begin with a new connection the next time."""
         lines = reason.strip().splitlines() or ["no answer"]
         error = ReplicaUnavailableError(f"The database that was read says no more: {lines[0]}")
-        for own in (*self._asked, *self._waiting):
-            if not own.done():
-                own.set_exception(error)
-        self._asked, self._waiting, self._is_busy = [], [], False
+        self._asked, self._waiting = [*self._asked, *self._waiting], []
+        self._is_busy = False
+        self._tell(lambda own: own.set_exception(error))
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            # By the number it had, which libpq forgets of a socket that broke. Where somebody else
+            # has that number by now the loop refuses, and there is nothing of ours to remove.
+            with suppress(RuntimeError):
+                asyncio.get_running_loop().remove_reader(self._socket)
+            connection.pgconn.finish()
 
 
 def _whole_result(pgconn: pq.abc.PGconn) -> pq.abc.PGresult | None:
