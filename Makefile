@@ -27,8 +27,8 @@ check: $(READY) ## Lint, format, types, imports and the rules of the house
 bench: $(READY) ## Measure it beside what it replaces, and print the tables (ARGS="--only handler")
 	@exec $(BIN)/python bench/run.py $(ARGS)
 
-soak: $(READY) ## Read one's own writes a hundred thousand times, in about 17 minutes
-	@exec $(BIN)/python bench/run.py --only own-writes --reads 100000 $(ARGS)
+soak: $(READY) ## Read one's own writes 100,000 times through lag and failovers, about 10 minutes
+	@exec $(BIN)/python bench/soak.py $(ARGS)
 
 drills: $(READY) ## Break it on purpose and judge what its users saw (ARGS="--only register")
 	@exec $(BIN)/python bench/drills.py $(ARGS)

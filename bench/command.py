@@ -35,10 +35,10 @@ def _handler(
 
 
 def _own_writes(
-    options: argparse.Namespace, scratch: Path, environ: Mapping[str, str], say: Say
+    _options: argparse.Namespace, scratch: Path, environ: Mapping[str, str], say: Say
 ) -> Outcome:
-    plan = consistency.Plan.soak(options.reads) if options.reads else consistency.Plan()
-    return consistency_report.outcome(consistency.measure(scratch, environ, say, plan))
+    found = consistency.measure(scratch, environ, say, consistency.Plan())
+    return consistency_report.outcome(found)
 
 
 def _growth(
@@ -64,7 +64,6 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--json", type=Path, metavar="FILE", help="leave every figure here")
     found.add_argument("--rate", type=int, default=50, help="regions: reads a second and arm (50)")
     found.add_argument("--seconds", type=int, default=20, help="regions: measured for so long (20)")
-    found.add_argument("--reads", type=int, default=0, help="own-writes: a soak of so many reads")
     return found
 
 
@@ -72,8 +71,8 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """Measure and tell; return 0 when every promise was kept, else 1, and 2 for misuse."""
     reads = parser()
     options = reads.parse_args(arguments)
-    if options.rate < 1 or options.seconds < 1 or options.reads < 0:
-        reads.error("--rate and --seconds must be at least 1, and --reads not below 0")
+    if options.rate < 1 or options.seconds < 1:
+        reads.error("--rate and --seconds must be at least 1")
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
     found = [_measured(name, options, environ) for name in options.only or BENCHES]

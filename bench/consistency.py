@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -33,35 +33,16 @@ ARMS = (OURS, "single_region", "remote_sql", "time_pin", CONTROL)
 LOOK_EVERY = 0.1
 STARTS_AND_ENDS_WITHIN = 60.0
 WARM_PAIRS = 30
-SOAK_RATE, SOAK_MORE = 100.0, 20
-"""Pairs a second of ours in a soak, for each one of the control arm's."""
-
-During = Callable[[Arm], AbstractContextManager[object]]
-
-
-def undisturbed(_globe: Arm) -> AbstractContextManager[object]:
-    """Leave the globe alone while it is measured."""
-    return nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Pairs of a write and a read in each arm, and how many a second over all its sessions.
-
-    ``more`` is how many times as many pairs our own arm makes, as often as it makes them.
-    """
+    """Pairs of a write and a read in each arm, and how many a second over all its sessions."""
 
     pairs: int = 300
     rate: float = 10.0
     sessions: int = 10
     arms: Sequence[str] = ARMS
-    more: int = 1
-
-    @classmethod
-    def soak(cls, reads: int) -> Plan:
-        """Return the plan that reads so often through the runtime, beside the control arm alone."""
-        pairs = -(-reads // SOAK_MORE)
-        return cls(pairs=pairs, rate=SOAK_RATE / SOAK_MORE, arms=(OURS, CONTROL), more=SOAK_MORE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,25 +72,15 @@ class Found:
 
 
 def measure(
-    scratch: Path,
-    environ: Mapping[str, str],
-    say: Callable[[str], None],
-    plan: Plan,
-    *,
-    during: During = undisturbed,
+    scratch: Path, environ: Mapping[str, str], say: Callable[[str], None], plan: Plan
 ) -> Found:
-    """Run every arm's sessions in one globe; raises BenchError when it does not come up.
-
-    ``during`` is entered with the globe once all are warm, and left when they are through.
-    """
+    """Run every arm's sessions in one globe; raises BenchError when it does not come up."""
     say(f"Start {HOME}+{AWAY} with {', '.join(plan.arms)}…")
     with running(OPTIONS, scratch / "peers", environ, keep=False, folder=PEERS) as globe:
         say("Warm all of them up…")
         _run(globe, _asks(globe, replace(Plan(WARM_PAIRS), arms=plan.arms)), scratch)
-        took = plan.pairs / plan.rate
-        say(f"Write and read {plan.pairs * plan.more} times, {took:.0f} s…")
-        with during(globe):
-            return _watched(globe, plan, scratch)
+        say(f"Write and read {plan.pairs} times, {plan.pairs / plan.rate:.0f} s…")
+        return _watched(globe, plan, scratch)
 
 
 def _watched(globe: Arm, plan: Plan, scratch: Path) -> Found:
@@ -127,11 +98,7 @@ def _asks(globe: Arm, plan: Plan) -> Mapping[str, Sequence[Ask]]:
     addresses = AddressPlan(NetworkMode.WAN, regions)
 
     def ask(arm: str, app: str, address: str) -> Ask:
-        more = plan.more if arm == OURS else 1
-        return Ask(
-            arm, address, HTTP_PORT, plan.pairs * more, plan.rate * more, plan.sessions * more,
-            f"/{app}",
-        )  # fmt: skip
+        return Ask(arm, address, HTTP_PORT, plan.pairs, plan.rate, plan.sessions, f"/{app}")
 
     # One region has no edge elsewhere: its users cross the ocean with the request itself.
     edges = {"single_region": addresses.edge(HOME)}

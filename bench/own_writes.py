@@ -50,7 +50,7 @@ class Keeps:
         """Take what an answer gives."""
         self.token = answer.headers.get(SESSION, self.token)
         name, _, rest = answer.headers.get(b"set-cookie", b"").partition(b"=")
-        if name and name != SESSION:
+        if name and not name.startswith(SESSION):  # who sends the header needs neither of them
             self.cookies[name] = rest.partition(b";")[0]
 
     def headers(self) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ import pytest
 from bench.consistency import CONTROL, NEARBY, OURS, Found, Plan
 from bench.consistency_report import outcome, promises, stale
 from bench.figures import Effort, State
-from bench.own_writes import Keeps, ReadOf, Tally, read_of
+from bench.own_writes import Keeps, ReadOf, Tally, losses_in, read_of
 from bench.wire import Answer
 
 JSON = {b"content-type": b"application/json"}
@@ -30,7 +30,6 @@ def problem(status: int, code: str) -> Answer:
         (item("older"), ReadOf.STALE),
         (Answer(404, JSON, b'{"detail": "Not Found"}'), ReadOf.STALE),
         (problem(404, "not-found"), ReadOf.STALE),
-        (problem(409, "write-lost"), ReadOf.TOLD_LOST),
         (problem(503, "no-primary"), ReadOf.UNAVAILABLE),
         (Answer(502, {}, b"upstream connect error"), ReadOf.UNAVAILABLE),
     ],
@@ -41,10 +40,28 @@ def test_absent_and_older_are_stale_and_only_the_truth_about_a_loss_is_not(
     assert read_of(answer, "mine") is found
 
 
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [
+        ("write-lost", ReadOf.TOLD_LOST),
+        ("write-unknown", ReadOf.TOLD_LOST),
+        ("read-lost", ReadOf.STALE),  # its own last write is kept, it was told
+        ("", ReadOf.STALE),
+    ],
+)
+def test_a_client_that_was_told_of_its_loss_has_not_read_a_stale_value(
+    told: str, found: ReadOf
+) -> None:
+    answer = Answer(404, {**JSON, b"viral-session-lost": told.encode()}, b"{}")
+    assert read_of(answer, "mine", losses_in(answer)) is found
+    assert read_of(item("mine"), "mine", losses_in(answer)) is ReadOf.SEEN
+
+
 def test_a_client_carries_its_token_as_a_header_and_other_cookies_as_cookies() -> None:
     keeps = Keeps()
     assert keeps.headers() == []
     keeps.learn(Answer(201, {b"viral-session": b"t1", b"set-cookie": b"viral-session=t1"}, b""))
+    keeps.learn(Answer(201, {b"set-cookie": b"viral-session-wrote=t1"}, b""))
     keeps.learn(Answer(201, {b"set-cookie": b"written-at=12.5; Max-Age=5; Path=/"}, b""))
     keeps.learn(Answer(200, {}, b""))
     assert keeps.headers() == [("viral-session", "t1"), ("cookie", "written-at=12.5")]

@@ -118,7 +118,7 @@ class LazyPool:
 
     async def give_back(self, connection: Connection) -> None:
         """Take a connection back; what was not committed on it is rolled back."""
-        if connection.pgconn.transaction_status is not TransactionStatus.IDLE or self._pool.closed:
+        if connection.pgconn.transaction_status != TransactionStatus.IDLE or self._pool.closed:
             await self._let_go(connection)
         elif (waiter := self._longest_waiter()) is not None:
             waiter.set_result(connection)
