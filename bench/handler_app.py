@@ -5,6 +5,7 @@ Run by bench/handler.py as a process of its own: it prints its port once it list
 
 from __future__ import annotations
 
+import gc
 import json
 import socket
 import sys
@@ -120,6 +121,7 @@ def serve(app: App) -> None:
         app, loop="uvloop", http="httptools", interface="asgi3", access_log=False,
         proxy_headers=False, server_header=False, log_level="warning",
     )  # fmt: skip
+    gc.freeze()  # as an app machine does
     uvicorn.Server(config).run(sockets=[listener])
 
 

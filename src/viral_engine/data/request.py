@@ -65,7 +65,8 @@ class RequestRoute:
         try:
             yield
         finally:
-            self._tellers.remove(teller)
+            if teller in self._tellers:
+                self._tellers.remove(teller)
 
     def must_not_answer(self, fault: DatabaseError) -> None:
         """Note that something was read that must not be used, where raising it would be too late."""
@@ -75,6 +76,10 @@ class RequestRoute:
     def has_to_tell(self) -> bool:
         """Whether something was read that is not counted in yet, or must not be used."""
         return bool(self._tellers or self._faults)
+
+    def forget_untold(self) -> None:
+        """Take what was said of it for enough: the answer is another one now."""
+        self._tellers, self._faults = [], []
 
     async def tell(self) -> None:
         """Count in what open transactions have read; raise DatabaseError where none of it counts."""

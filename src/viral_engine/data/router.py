@@ -67,6 +67,10 @@ class Router:
     ) -> Route:
         """Return the route of one piece of work, waiting within the limits where that can help."""
         if need is Need.NEAR:
+            session.settle(self.cluster.view)
+            first = decide(need, here=self.here, view=self.cluster.view, token=session.token)
+            if first.kind is RouteKind.LOCAL:
+                return first  # most of all reads: nothing to wait for, and no deadline to make
             return await route_read(
                 self.cluster,
                 here=self.here,

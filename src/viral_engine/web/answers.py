@@ -50,7 +50,8 @@ class AnswerHeaders:
         if bound.in_one_region:
             headers.append((b"viral-durability", b"one-region"))
         headers += self._tokens.headers(visit.opened)
-        if visit.is_http and visit.need is Need.NEAR and route.kind in _SERVED:
+        sticks = self._homes.is_on and visit.is_http and visit.need is Need.NEAR
+        if sticks and route.kind in _SERVED:
             headers += self._homes.headers(visit.home, visit.opened.cookie_flags)
         return headers
 

@@ -50,6 +50,8 @@ class Declarations:
             return None
 
     def _of_path(self, path: str) -> Consistency:
+        if not self._declared:
+            return Consistency.EVENTUAL
         path = path.rstrip("/")
         while path:
             if path in self._declared:

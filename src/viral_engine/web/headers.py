@@ -49,8 +49,9 @@ def sorted_out(headers: RawHeaders) -> Incoming:
     for name, value in headers:
         if name in _FOR_US:
             _take(found, name, value.decode("latin-1"))
-        internal = internal or _is_internal(name)
-    if internal:
+        elif name.startswith(b"viral-"):
+            internal = True
+    if internal or found.replay_source is not None:
         found.passed_on = [pair for pair in headers if not _is_internal(pair[0])]
     return found
 

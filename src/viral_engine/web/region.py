@@ -233,12 +233,10 @@ class RegionMiddleware:
         await send_problem(visit.scope, send, Problem(503, route.reason, detail))
 
     def _saying(self, visit: Visit, bound: RequestRoute, send: Send) -> Send:
-        async def begun(message: Message) -> None:
-            if message["type"] in _STARTS:
-                visit.has_begun = True
-                headers = [*message.get("headers", ()), *self._answers.of(visit, bound)]
-                message = {**message, "headers": headers}
-            await send(message)
+        def begun(message: Message) -> Message:
+            visit.has_begun = True
+            headers = [*message.get("headers", ()), *self._answers.of(visit, bound)]
+            return {**message, "headers": headers}
 
         async def said(message: Message) -> None:
             if message["type"] in _STARTS:
@@ -246,11 +244,14 @@ class RegionMiddleware:
                     visit.is_dropped = True
                 elif bound.has_to_tell and (fault := await _untold(bound)) is not None:
                     # Nobody sees what was read and turned out not to count.
-                    await send_problem(visit.scope, begun, database_problem(fault))
+                    bound.forget_untold()
+                    await send_problem(visit.scope, said, database_problem(fault))
                     visit.is_dropped = True
+                else:
+                    message = begun(message)
                 bound.is_answered = visit.is_http
             if not visit.is_dropped:
-                await begun(message)
+                await send(message)
 
         return said
 

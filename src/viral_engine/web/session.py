@@ -3,6 +3,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from viral_engine.cluster import ClusterView
 from viral_engine.data import Ignored, Session, SessionToken, TokenSigner
@@ -19,16 +20,24 @@ MOST_TOKENS = 8
 
 @dataclass(frozen=True, slots=True)
 class OpenedSession:
-    """The session of one request, the one token that its client sent, and what of that was ignored.
-
-    ``cookie_flags`` are None for a client that sends the header: it needs no cookie.
-    """
+    """The session of one request, the one token that its client sent, and what of that was ignored."""
 
     session: Session
     sent: SessionToken | None
     ignored: Sequence[Ignored]
     tenant: str
-    cookie_flags: bytes | None
+    incoming: Incoming
+    scheme: str
+    lifetime: timedelta
+
+    @property
+    def cookie_flags(self) -> bytes | None:
+        """What a cookie of this client says; None for one that sends the header: it needs none."""
+        if self.incoming.has_session_header:
+            return None
+        secure = b"" if _is_plain_loopback(self.incoming, self.scheme) else b"; Secure"
+        age = self.lifetime.total_seconds()
+        return b"; Path=/; Max-Age=%d; HttpOnly; SameSite=Lax%b" % (age, secure)
 
 
 class SessionTokens:
@@ -61,8 +70,9 @@ class SessionTokens:
             session.join(token, view)
         if len(incoming.tokens) > 1:
             sent = None  # what they say together no one of them does: it is said in the answer
-        flags = None if incoming.has_session_header else self._cookie_flags(incoming, scheme)
-        return OpenedSession(session, sent, ignored, tenant, flags)
+        return OpenedSession(
+            session, sent, ignored, tenant, incoming, scheme, self._signer.lifetime
+        )
 
     def headers(self, opened: OpenedSession) -> list[tuple[bytes, bytes]]:
         """Return what an answer says of the session: nothing where no database was asked."""
@@ -82,11 +92,6 @@ class SessionTokens:
             if session.wrote or session.lost:
                 headers.append((b"set-cookie", b"%b=%b%b" % (WROTE, text, flags)))
         return headers
-
-    def _cookie_flags(self, incoming: Incoming, scheme: str) -> bytes:
-        secure = b"" if _is_plain_loopback(incoming, scheme) else b"; Secure"
-        lifetime = self._signer.lifetime.total_seconds()
-        return b"; Path=/; Max-Age=%d; HttpOnly; SameSite=Lax%b" % (lifetime, secure)
 
 
 def _is_plain_loopback(incoming: Incoming, scheme: str) -> bool:

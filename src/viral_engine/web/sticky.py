@@ -66,12 +66,12 @@ class Homes:
     """
 
     def __init__(self, sticky: Sticky, *, region: str, machine: str) -> None:
-        self._is_on = sticky is not Sticky.OFF
+        self.is_on = sticky is not Sticky.OFF
         self._here = Home(region, machine if sticky is Sticky.MACHINE else None)
 
     def sent(self, headers: Iterable[tuple[bytes, bytes]]) -> SentHome:
         """Return what a request says; its header counts before its cookie."""
-        if not self._is_on:
+        if not self.is_on:
             return _UNSAID
         home = None
         for name, value in headers:
@@ -93,7 +93,7 @@ class Homes:
 
     def headers(self, sent: SentHome, cookie_flags: bytes | None) -> list[tuple[bytes, bytes]]:
         """Return what the answer of a request that was served here says: nothing known already."""
-        if not self._is_on or sent.home == self._here:
+        if not self.is_on or sent.home == self._here:
             return []
         here = str(self._here).encode()
         if sent.by_header or cookie_flags is None:
