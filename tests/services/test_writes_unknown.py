@@ -61,8 +61,7 @@ async def _all_are_back(databases: Databases, size: int = 4) -> None:
     assert pool
 
     async def is_idle() -> bool | NotYet:
-        stats = pool._pool.get_stats()
-        lent = stats["pool_size"] - stats["pool_available"]
+        lent = pool._open - len(pool._at_hand)
         return lent == 0 or NotYet(f"{lent} are lent")
 
     await wait_until(is_idle, timeout=SOON, waiting_for="every connection to come back")

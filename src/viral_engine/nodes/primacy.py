@@ -37,6 +37,8 @@ HEDGE_AFTER_S = 0.5
 UNDER_WAY_AT_MOST = 5
 STEP_LIMIT = timedelta(seconds=1.5)
 LATE_S = 1.0
+# One that was frozen finds its own member of the store behind, and asks the next.
+SPARED_S = 2.0
 WAITED_FOR_EVERY_S = 0.2
 PROMOTED_WITHIN_S = 10.0
 LAST_WORD_S = 2.0
@@ -125,7 +127,7 @@ class PrimacyKeeper:
         if now - self._ticked > LATE_S and not is_expired(self._deadline.at, self._ticked):
             # Frozen or asleep, perhaps with all of the machine: see first whether the key still is
             # ours. Nothing is acknowledged meanwhile, as the deadline has passed for all to read.
-            self._spared_until = now + LATE_S
+            self._spared_until = now + SPARED_S
             self._due = now
         self._ticked = now
         self._look(now)
