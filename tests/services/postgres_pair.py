@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -58,7 +58,7 @@ def run(command: str, *arguments: str) -> None:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        timeout=60,
+        timeout=150,
         cwd="/",
         user=who,
         group=who,
@@ -85,10 +85,21 @@ class Server:
     def start(self) -> None:
         # The server must not inherit our pipe, or run() would wait for it to close.
         log = self.folder.parent / f"{self.region}.log"
-        run("pg_ctl", "-D", str(self.folder), "-w", "-t", "30", "-l", str(log), "start")
+        run("pg_ctl", "-D", str(self.folder), "-w", "-t", "120", "-l", str(log), "start")
 
     def stop(self, mode: str = "fast") -> None:
+        if mode == "immediate":
+            # It recovers from its last checkpoint, which in a long run lies minutes back.
+            self._checkpoint()
         run("pg_ctl", "-D", str(self.folder), "-w", "-m", mode, "stop")
+
+    def _checkpoint(self) -> None:
+        limits = "-c statement_timeout=20s"
+        with (
+            suppress(psycopg.Error),
+            psycopg.connect(self.url(), autocommit=True, connect_timeout=5, options=limits) as one,
+        ):
+            one.execute("checkpoint")
 
     def copy_and_follow(self, source: Server) -> None:
         """Become a replica of ``source``, with all that it has, and start."""
