@@ -24,8 +24,8 @@ _WAIT_FOR_STANDBY = "SyncRepWaitForLSN"
 class Commit:
     """A commit that was acknowledged: where it lies in the log, and who else holds it.
 
-    ``in_two_regions`` tells whether a synchronous standby was there when the commit had returned:
-    standbys that are given up release the waiting commits without a word.
+    ``in_two_regions`` tells whether a synchronous standby was there when the commit had returned,
+    and had applied what came before: standbys that are given up release commits without a word.
     """
 
     timeline: int
@@ -82,7 +82,10 @@ async def commit(connection: Connection, message: bytes) -> Commit:
 def _commit_of(before: Mapping[str, Any], after: Mapping[str, Any]) -> Commit:
     end = after_commit(after, synchronous_commit=before["synchronous_commit"])
     start = min(Lsn.parse(before["started"]), end.lsn)
-    return Commit(end.timeline, start, end.lsn, in_two_regions=after["in_two_regions"])
+    # A standby that is given up may still be listed for a moment; what it never applied tells.
+    applied = after["applied_elsewhere"]
+    elsewhere = applied is not None and Lsn.parse(applied) > start
+    return Commit(end.timeline, start, end.lsn, in_two_regions=elsewhere)
 
 
 @contextmanager

@@ -15,10 +15,11 @@ select
     pg_current_wal_insert_lsn()::text as inserted,
     pg_size_bytes(current_setting('wal_segment_size')) as segment_size,
     current_setting('wal_block_size')::integer as page_size,
-    exists (
-        select from pg_stat_replication
+    (
+        select max(replay_lsn)::text
+        from pg_stat_replication
         where state = 'streaming' and sync_state in ('sync', 'quorum')
-    ) as in_two_regions;
+    ) as applied_elsewhere;
 
 -- name: after_commit_guarded
 select
@@ -27,10 +28,11 @@ select
     pg_current_wal_insert_lsn()::text as inserted,
     pg_size_bytes(current_setting('wal_segment_size')) as segment_size,
     current_setting('wal_block_size')::integer as page_size,
-    exists (
-        select from pg_stat_replication
+    (
+        select max(replay_lsn)::text
+        from pg_stat_replication
         where state = 'streaming' and sync_state in ('sync', 'quorum')
-    ) as in_two_regions,
+    ) as applied_elsewhere,
     viral.primacy_remaining() as primacy_seconds;
 
 -- name: after_read
