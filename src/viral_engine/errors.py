@@ -29,6 +29,7 @@ ViralError
     ├── NotInstalledError       the runtime's own tables are not in this database
     ├── AnsweredBeforeError     this idempotency key has its answer already
     ├── ReplicaUnavailableError
+    │   └── NodeGoneError       it broke off while it was read: nothing of that counts
     └── UnknownOutcomeError     a commit was sent and its answer never came
 """
 
@@ -195,6 +196,10 @@ class AnsweredBeforeError(DatabaseError):
 
 class ReplicaUnavailableError(DatabaseError):
     """The replica of this region cannot serve reads at the moment."""
+
+
+class NodeGoneError(ReplicaUnavailableError):
+    """The database broke off while it was read; nothing of that counts, and it may be read again."""
 
 
 class UnknownOutcomeError(DatabaseError):

@@ -12,7 +12,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.generators import execute
 
 from viral_engine.cluster.addresses import LINK_OPTIONS
-from viral_engine.errors import ReplicaUnavailableError
+from viral_engine.errors import NodeGoneError
 
 __all__ = ["SharedQuestion"]
 
@@ -65,7 +65,7 @@ class SharedQuestion(Generic[T]):
     async def answer(self) -> T:
         """Return the answer to a question that is sent from now on.
 
-        Raises ReplicaUnavailableError where the node does not answer within 2 s.
+        Raises NodeGoneError where the node does not answer within 2 s.
         """
         loop = asyncio.get_running_loop()
         own: asyncio.Future[T] = loop.create_future()
@@ -142,7 +142,7 @@ class SharedQuestion(Generic[T]):
     def _fail(self, reason: str) -> None:
         """Tell everybody who waits, and begin with a new connection the next time."""
         lines = reason.strip().splitlines() or ["no answer"]
-        error = ReplicaUnavailableError(f"The database that was read says no more: {lines[0]}")
+        error = NodeGoneError(f"The database that was read says no more: {lines[0]}")
         self._asked, self._waiting = [*self._asked, *self._waiting], []
         self._is_busy = False
         self._tell(lambda own: own.set_exception(error))

@@ -5,7 +5,6 @@ from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
     asynccontextmanager,
-    suppress,
 )
 from dataclasses import dataclass
 from datetime import timedelta
@@ -28,6 +27,7 @@ from viral_engine.data.statements import read_statements
 from viral_engine.data.transactions import RequestTransaction, Transactions
 from viral_engine.data.writes import COMMIT_LIMIT, Writes
 from viral_engine.errors import (
+    NodeGoneError,
     ReplicaUnavailableError,
 )
 from viral_engine.lsn import Lsn
@@ -187,8 +187,10 @@ class Databases:
     ) -> Sequence[T]:
         bound = current_route()
         if bound and not self._is_special(bound) and self._reads.is_plain(bound):
-            with suppress(PoolTimeout):  # then by the long way, which knows what to do without
+            try:
                 return await self._reads.plain_rows(bound, query, values, row_factory)
+            except (PoolTimeout, NodeGoneError):
+                pass  # then by the long way, which knows what to do without
         async with self.reading() as connection:
             return await _rows(connection, query, values, row_factory)
 

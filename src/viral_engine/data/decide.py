@@ -51,12 +51,12 @@ class Route:
     waited_s: float = 0.0
     lapsed: bool = False
 
-    @property
+    @cached_property
     def is_near(self) -> bool:
         """Whether this region's own node serves it."""
         return self.kind in {RouteKind.LOCAL, RouteKind.WAIT}
 
-    @property
+    @cached_property
     def may_be_old(self) -> bool:
         """Whether a replica serves it."""
         return self.is_near and self.reason in {"replica", "replica-behind"}

@@ -102,12 +102,14 @@ class LazyPool:
         finally:
             await self.give_back(connection)
 
-    async def borrow(self) -> Connection:
+    async def borrow(self, *, looked_at: bool = True) -> Connection:
         """Return a connection that was not closed by its server; else raise PoolTimeout in 1.5 s.
 
-        A pooled one for reading has begun its transaction, which may take 5 s more.
+        A pooled one for reading has begun its transaction, which may take 5 s more. Who can do
+        without a connection that turns out to be closed need not have it ``looked_at``, which is a
+        system call.
         """
-        connection = await self._live_connection()
+        connection = await self._live_connection(looked_at=looked_at)
         if self._begins:
             try:
                 await begin_reading(connection)
@@ -125,13 +127,13 @@ class LazyPool:
         else:
             self._at_hand.append(connection)
 
-    async def _live_connection(self) -> Connection:
+    async def _live_connection(self, *, looked_at: bool) -> Connection:
         give_up_at = monotonic() + LOAN_LIMIT_S
         while True:
             connection = self._at_hand.pop() if self._at_hand else await self._next(give_up_at)
             # Not the pool's own check: that backs off between two connections, so that a server's
             # restart with ten idle connections costs a loan its whole time.
-            if is_live(connection):
+            if not looked_at or is_live(connection):
                 return connection
             await self._let_go(connection)
 

@@ -23,7 +23,12 @@ from viral_engine.data.request import Detour, RequestRoute
 from viral_engine.data.shown import ShownCommits
 from viral_engine.data.token import SessionToken
 from viral_engine.data.writes import first_line, is_gone
-from viral_engine.errors import NoPrimaryError, ReplicaUnavailableError, WaitTimeoutError
+from viral_engine.errors import (
+    NodeGoneError,
+    NoPrimaryError,
+    ReplicaUnavailableError,
+    WaitTimeoutError,
+)
 from viral_engine.lsn import Lsn
 
 __all__ = ["Loan", "Reads"]
@@ -119,11 +124,12 @@ class Reads:
     ) -> Sequence[T]:
         """Return the rows of one statement by the shortest way, for what ``is_plain``.
 
-        Raises PoolTimeout where no connection is to be had, and else as ``lent``.
+        Raises NodeGoneError where its node has gone, after which it may be read again by the longer
+        way, PoolTimeout where no connection is to be had, and else as ``lent``.
         """
         if not self._loans.near or not self._position:
             raise ReplicaUnavailableError("This region has no database of its own.")
-        connection = await self._loans.near.borrow()
+        connection = await self._loans.near.borrow(looked_at=False)
         try:
             cursor = connection.cursor(row_factory=row_factory)
             await cursor.execute(query, values)
@@ -266,4 +272,4 @@ def _said_of(error: psycopg.Error, bound: RequestRoute | None, *, is_near: bool)
         if bound:
             bound.detour = Detour.CONFLICT
         return ReplicaUnavailableError(first_line(error))
-    return ReplicaUnavailableError(first_line(error)) if is_gone(error) else error
+    return NodeGoneError(first_line(error)) if is_gone(error) else error

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from viral_engine.clock import SYSTEM_CLOCK, Clock
 from viral_engine.cluster import ClusterView
@@ -62,8 +62,14 @@ class Session:
             return
         ahead = position.lsn if position.in_recovery else Lsn(0)
         self._advance(
-            SessionToken(cluster, position.timeline, position.lsn, self._clock.now(), ahead=ahead),
+            SessionToken(
+                cluster, position.timeline, position.lsn, self._this_second(), ahead=ahead
+            ),
         )
+
+    def _this_second(self) -> datetime:
+        # So that all who read the same within it are told the same, which is signed once.
+        return self._clock.now().replace(microsecond=0)
 
     def _is_known(self, position: Position, cluster: int) -> bool:
         # Nothing new, and what the client holds is good for long enough.

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 from viral_engine.clock import SYSTEM_CLOCK, Clock
 from viral_engine.lsn import Lsn
@@ -131,13 +132,18 @@ class TokenSigner:
         if previous:
             self._keys.setdefault(_key_id(previous.encode()), previous.encode())
         self._known: dict[tuple[str, str], SessionToken] = {}
+        self._texts: dict[tuple[SessionToken, str], str] = {}
         self.lifetime = lifetime
         self.clock = clock
 
     def sign(self, token: SessionToken, *, tenant: str = "") -> str:
         """Return the token as text that is safe in a header and in a cookie."""
-        text = self._signed(token, tenant)
-        self._remember(text, token, tenant)
+        # Whoever reads at the same position in the same second gets the same token.
+        text = self._texts.get((token, tenant))
+        if text is None:
+            text = self._texts[token, tenant] = self._signed(token, tenant)
+            _keep_newest(self._texts)
+            self._remember(text, token, tenant)
         return text
 
     def _signed(self, token: SessionToken, tenant: str) -> str:
@@ -170,8 +176,7 @@ class TokenSigner:
     def _remember(self, text: str, token: SessionToken, tenant: str) -> None:
         # Most of what comes was given out by this process a moment ago, and is known to be whole.
         self._known[text, tenant] = token
-        if len(self._known) > KNOWN_TOKENS:
-            del self._known[next(iter(self._known))]
+        _keep_newest(self._known)
 
     def _verified(self, text: str, tenant: str) -> SessionToken | Ignored:
         form, _, rest = text.partition(".")
@@ -201,6 +206,11 @@ class TokenSigner:
         owner = tenant.encode()
         claim = b"viral-session %b %d %b %b" % (key.encode(), len(owner), owner, payload)
         return hmac.digest(self._keys[key], claim, hashlib.sha256)[:_MAC_BYTES]
+
+
+def _keep_newest(kept: dict[Any, Any]) -> None:
+    if len(kept) > KNOWN_TOKENS:
+        del kept[next(iter(kept))]
 
 
 def _key_id(secret: bytes) -> str:

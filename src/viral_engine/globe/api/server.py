@@ -19,6 +19,10 @@ from viral_engine.globe.api.answers import TokenRequired, refuse
 GRACE = 2
 """Seconds that open streams are waited for at the end."""
 
+KEEP_ALIVE = 75
+"""Seconds that an idle connection is kept: longer than any client keeps one, so that none is closed
+while a request is on its way to it (httpx gives one up after 5 s, uvicorn's own limit is 5 s too)."""
+
 
 def make_app(routes: Sequence[Route], token: str) -> Starlette:
     """The API as an ASGI app that knows only callers with the token."""
@@ -33,7 +37,12 @@ def make_app(routes: Sequence[Route], token: str) -> Starlette:
 async def serving(app: Starlette, listener: socket.socket) -> AsyncIterator[None]:
     """Serve ``app`` on a socket that listens already."""
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=GRACE
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=GRACE,
     )
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
