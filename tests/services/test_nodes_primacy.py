@@ -267,7 +267,12 @@ async def test_without_primacy_the_same_faults_leave_two_primaries_that_take_wri
             await here.until("lhr", WRITABLE, within=20)
             for region in NODES:
                 here.ask(region, "CREATE TABLE proof (id int)", user="viral_app")
-        assert writable.overlaps() != []
+            # Each is asked every 20 ms: both must be heard in turn before they are let go.
+            await wait_until(
+                lambda: writable.overlaps() != [],
+                timeout=timedelta(seconds=10),
+                waiting_for="both to have said in turn that they take writes",
+            )
 
 
 async def test_a_lock_that_nobody_has_cannot_be_revoked() -> None:
