@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from bench.consistency import AWAY, CONTROL, HOME, NEARBY, OURS, Found
+from bench.consistency import ALONE, AWAY, CONTROL, HOME, NEARBY, OURS, Found
 from bench.figures import State, Verdict
 from bench.outcome import UNKNOWN, Outcome, Promise, aligned, judged, quantile
 from bench.own_writes import ReadOf, Tally
@@ -34,19 +34,19 @@ def outcome(found: Found) -> Outcome:
 def promises(found: Found) -> list[Promise]:
     """Return what was promised of reads of one's own writes, with the verdicts."""
     ours, doubts = found.tallies[OURS], found.doubts()
+    alone = found.tallies.get(ALONE, Tally())
     read = sum(ours.reads.values())
     local = ours.read_by.get(AWAY, 0) / read if read else None
     times = write_times(ours, found)
-    wait = quantile(ours.waited_ms, 0.99)
-    few = len(ours.waited_ms) < LEAST_WAITS
-    waits = (f"{len(ours.waited_ms)} reads waited, {LEAST_WAITS} are needed",) if few else ()
+    wait, count = quantile(alone.waited_ms, 0.99), len(alone.waited_ms)
+    waits = (f"{count} reads waited, {LEAST_WAITS} are needed",) if count < LEAST_WAITS else ()
     return [
         Promise(f"Stale own-write reads: 0 of {read}", stale(found)),
         Promise(f"Own writes read in {AWAY}: at least {LEAST_LOCAL:.0%}",
                 judged(None if local is None else local >= LEAST_LOCAL, (), f"{local or 0:.1%}")),
         Promise(f"A write from {AWAY}: at most {MOST_TIMES:g} × (round trip + the same in {HOME})",
                 judged(None if times is None else times <= MOST_TIMES, doubts, f"{times or 0:.2f} ×")),
-        Promise(f"Wait for the replica, p99 of those that waited: at most {MOST_WAIT_MS:g} ms",
+        Promise(f"Wait for the replica, p99 of {count} that waited: at most {MOST_WAIT_MS:g} ms",
                 judged(None if wait is None else wait <= MOST_WAIT_MS, (*waits, *doubts),
                        f"{wait or 0:.1f} ms"), is_aim=True),
     ]  # fmt: skip
@@ -55,7 +55,8 @@ def promises(found: Found) -> list[Promise]:
 def stale(found: Found) -> Verdict:
     """Broken by one stale read of ours; known to be kept only where the control arm was caught."""
     ours = found.tallies[OURS]
-    count = ours.reads.get(ReadOf.STALE, 0)
+    both = (ours, found.tallies.get(ALONE, Tally()))
+    count = sum(tally.reads.get(ReadOf.STALE, 0) for tally in both)
     if count:
         return Verdict(State.BROKEN, (f"{count} were stale",))
     control = found.tallies.get(CONTROL)

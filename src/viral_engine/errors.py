@@ -23,6 +23,9 @@ ViralError
 │   ├── AlreadyRunningError
 │   ├── NotRunningError
 │   └── MachineFailedError      a machine did not come up, or loops in a crash
+├── OperationError              what an operator asked for was not brought to its end
+│   ├── RefusedError            what was found speaks against it; nothing was changed
+│   └── OtherOperatorError      somebody else is at work on the deployment
 └── DatabaseError               reading or writing across regions
     ├── NoPrimaryError          nobody acknowledges writes at the moment
     ├── OneRegionError          a strict write while one region holds the data alone
@@ -165,6 +168,18 @@ class MachineFailedError(GlobeError):
     ) -> None:
         self.machine = machine
         super().__init__(message, suggestion=suggestion)
+
+
+class OperationError(ViralError):
+    """The operation did not come to its end."""
+
+
+class RefusedError(OperationError):
+    """What was found speaks against it; nothing was changed."""
+
+
+class OtherOperatorError(OperationError):
+    """Somebody else is at work on this deployment."""
 
 
 class DatabaseError(ViralError):

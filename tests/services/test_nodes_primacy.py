@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -255,6 +255,51 @@ async def test_a_lock_that_is_revoked_from_a_healthy_primary_makes_no_second_one
         await _until_anyone_holds(trio)
     assert revoked == {"revoked": held_by}
     assert samples.overlaps() == []
+
+
+@pytest.mark.parametrize("loss", ["killed", "frozen"])
+async def test_a_primary_that_two_sites_have_lost_is_followed_without_waiting_for_its_lock(
+    trio: World, loss: str
+) -> None:
+    old = await _until_anyone_holds(trio)
+    new = next(region for region in NODES if region != old)
+    await trio.until_synchronous(old)
+    family = processes_in(trio.folder / old)
+    with ExitStack() as stack:
+        samples = stack.enter_context(sampled(trio))
+        begun = time.monotonic()
+        if loss == "killed":
+            for process in family:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            trio.running.pop(old).wait(10)
+        else:
+            stack.enter_context(frozen(family))
+        await trio.until(new, HELD, within=15)
+        took = time.monotonic() - begun
+    assert samples.overlaps() == []
+    assert f"{old} is lost" in trio.said("yyz")
+    # Without the witness's help the lock alone takes 20 s.
+    assert took < 12
+    if loss == "killed":
+        trio.start(old, "database")
+    await trio.until_synchronous(new)
+
+
+async def test_a_primary_that_is_only_slow_to_answer_one_site_keeps_its_lock(trio: World) -> None:
+    held_by = await _until_anyone_holds(trio)
+    other = next(region for region in NODES if region != held_by)
+    await trio.until_synchronous(held_by)
+    said = trio.said("yyz").count("its lock is revoked")
+    with frozen(part(trio, held_by, "patroni_start")), sampled(trio) as samples:
+        begun = time.monotonic()
+        await wait_until(
+            lambda: time.monotonic() - begun > 5,
+            timeout=timedelta(seconds=7),
+            waiting_for="five seconds without Patroni's answers",
+        )
+    assert samples.spans[other] == []
+    assert trio.said("yyz").count("its lock is revoked") == said
 
 
 async def test_without_primacy_the_same_faults_leave_two_primaries_that_take_writes() -> None:

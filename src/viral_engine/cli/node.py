@@ -131,6 +131,34 @@ def revoke() -> None:
     _print_answer(control.revoke(os.environ))
 
 
+@ctl.command()
+def standing() -> None:
+    """Print as JSON what an operator's decision needs, also where etcd has no majority."""
+    from viral_engine.nodes.standing import standing as told  # noqa: PLC0415 - as above
+
+    _print_answer(told(os.environ))
+
+
+@ctl.command()
+@click.option("--holder", required=True, metavar="ID", help="The command that holds it.")
+@click.option("--who", required=True, metavar="NAME", help="Whose command it is.")
+@click.option("--what", required=True, metavar="TEXT", help="What it does.")
+def lock(holder: str, who: str, what: str) -> None:
+    """Take or prolong the operators' lock, and print whose it is."""
+    from viral_engine.nodes import operator_lock  # noqa: PLC0415 - as above
+
+    _print_answer(operator_lock.lock(os.environ, holder=holder, who=who, what=what))
+
+
+@ctl.command()
+@click.option("--holder", required=True, metavar="ID", help="The command that holds it.")
+def unlock(holder: str) -> None:
+    """Give the operators' lock back."""
+    from viral_engine.nodes import operator_lock  # noqa: PLC0415 - as above
+
+    _print_answer(operator_lock.unlock(os.environ, holder=holder))
+
+
 def _primacy_line(said: dict[str, object]) -> str:
     if said["region"] is None:
         return "Nobody holds primacy."

@@ -104,7 +104,7 @@ def _near(deployment: Deployment, near: str | None) -> str:
 
 def _handed_on() -> dict[str, str]:
     """What machines take from this command: their engines, and whether a drill leaves the fence off."""
-    names = ("VIRAL_ENGINES", "VIRAL_PRIMACY")
+    names = ("VIRAL_ENGINES", "VIRAL_PRIMACY", "VIRAL_FAST_FAILOVER")
     return {name: os.environ[name] for name in names if name in os.environ}
 
 

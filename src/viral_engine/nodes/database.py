@@ -14,6 +14,7 @@ from viral_engine.nodes.patroni import (
 )
 from viral_engine.nodes.primacy import PrimacyKeeper, primacy_path
 from viral_engine.nodes.primacy_desk import primacy_desk
+from viral_engine.nodes.successor import Successor
 from viral_engine.nodes.supervisor import Supervisor
 
 __all__ = ["run"]
@@ -56,6 +57,9 @@ async def run(environ: Mapping[str, str]) -> int:
         else:
             why = "there is no /proc/uptime" if settings.keeps_primacy else "VIRAL_PRIMACY is off"
             supervisor.say(f"keeps no primacy, as {why}: two nodes could acknowledge at once")
+        if machine.ends_locks_early and guarded and len(cluster.members) > 1 and member is not None:
+            # With a third data region in place of a witness, that one is the third site.
+            supervisor.attend(Successor(machine, cluster, say=supervisor.say).run())
         supervisor.start(patroni_program(machine, settings, environ=environ))
         return await supervisor.until_stopped()
 

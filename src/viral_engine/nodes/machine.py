@@ -55,6 +55,8 @@ class Machine:
     primary_region: str
     data: Path
     cluster: str
+    ends_locks_early: bool = True
+    """Whether it revokes the lock of a primary that two sites have lost (VIRAL_FAST_FAILOVER)."""
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Machine:
@@ -67,6 +69,8 @@ class Machine:
             primary_region=read.name("PRIMARY_REGION"),
             data=Path(read.text("VIRAL_DATA", DEFAULT_DATA)).absolute(),
             cluster=read.name("VIRAL_CLUSTER"),
+            ends_locks_early=read.matching("VIRAL_FAST_FAILOVER", _SWITCH, "on or off", "on")
+            == "on",
         )
         read.check()
         return machine

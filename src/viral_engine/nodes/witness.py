@@ -10,6 +10,7 @@ from viral_engine.nodes.binaries import Engines
 from viral_engine.nodes.etcd import etcd_program
 from viral_engine.nodes.machine import EtcdCluster, Machine
 from viral_engine.nodes.patroni import leader_key
+from viral_engine.nodes.successor import Successor
 from viral_engine.nodes.supervisor import Supervisor
 
 __all__ = ["run", "should_campaign"]
@@ -38,6 +39,7 @@ async def run(environ: Mapping[str, str]) -> int:
 
     It is an etcd member without data, and draws etcd's leadership to itself: were the leader in the
     region of a primary that is lost, both would be lost at once, and the failover be 3 s longer.
+    It ends the lock of a primary that two sites have lost.
     Raises MisuseError for a faulty environment, BinaryMissingError, and MachineFailedError once
     etcd cannot be kept running.
     """
@@ -51,6 +53,8 @@ async def run(environ: Mapping[str, str]) -> int:
             etcd_program(machine, cluster, binary=binary, version=version, environ=environ)
         )
         supervisor.attend(_campaign(machine, cluster, supervisor))
+        if machine.ends_locks_early:
+            supervisor.attend(Successor(machine, cluster, say=supervisor.say).run())
         return await supervisor.until_stopped()
 
 
