@@ -31,6 +31,7 @@ ViralError
     ├── OneRegionError          a strict write while one region holds the data alone
     ├── NotInstalledError       the runtime's own tables are not in this database
     ├── AnsweredBeforeError     this idempotency key has its answer already
+    ├── BusyError               every connection to a database is in use
     ├── ReplicaUnavailableError
     │   └── NodeGoneError       it broke off while it was read: nothing of that counts
     └── UnknownOutcomeError     a commit was sent and its answer never came
@@ -207,6 +208,10 @@ class NotInstalledError(DatabaseError):
 
 class AnsweredBeforeError(DatabaseError):
     """This idempotency key was answered before; the first answer is given again."""
+
+
+class BusyError(DatabaseError):
+    """Every connection of this process to the database is in use."""
 
 
 class ReplicaUnavailableError(DatabaseError):

@@ -17,6 +17,8 @@ COMMANDS = {
     "logs": "viral_engine.cli.logs:logs",
     "exec": "viral_engine.cli.exec:exec_",
     "fault": "viral_engine.cli.fault:fault",
+    "failover": "viral_engine.cli.failover:failover",
+    "failback": "viral_engine.cli.failover:failback",
     "node": "viral_engine.cli.node:node",
 }
 

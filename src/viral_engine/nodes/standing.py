@@ -58,7 +58,7 @@ async def standing(environ: Mapping[str, str]) -> dict[str, object]:
         "primacy": said or _holder(known, primacy_key(machine.cluster)),
         "guarded": said is not None,
         "majority": majority,
-        "voices": {region: answers for region, answers in voices},
+        "voices": dict(voices),
     }
 
 
