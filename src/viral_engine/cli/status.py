@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.console import Console
 
 from viral_engine.cli.output import command_errors, console, json_option, print_json, print_table
 from viral_engine.cli.place import home_option, with_client
@@ -39,7 +40,8 @@ async def gather(client: FlyClient) -> dict[str, Any]:
     told, machines, database = await asyncio.gather(
         GlobeExtension(client).status(), machine_rows(client), database_view(client)
     )
-    return {**told, "database": database, "machines": machines}
+    judged = {key: database.pop(key) for key in ("protection", "protection_reasons")}
+    return {**told, **judged, "database": database, "machines": machines}
 
 
 def _show(facts: dict[str, Any]) -> None:
@@ -51,6 +53,7 @@ def _show(facts: dict[str, Any]) -> None:
         screen.print(f"edge {region}  {url}{alive}")
     screen.print(f"API       {facts['addresses']['api']}")
     screen.print(f"primary   [bold]{facts['database']['primary'] or 'none'}[/]")
+    _show_protection(screen, facts)
     screen.print(f"etcd      led by {facts['database']['etcd_leader'] or 'nobody'}")
     for setting in facts["database"]["settings_not_in_force"]:
         screen.print(f"[red]setting[/]   {setting} is not in force as asked for")
@@ -68,6 +71,13 @@ def _show(facts: dict[str, Any]) -> None:
         [tuple(str(row[key]) for key in ("id", "name", "region", "role", "state", "health"))
          for row in facts["machines"]],
     )  # fmt: skip
+
+
+def _show_protection(screen: Console, facts: dict[str, Any]) -> None:
+    """Say whether a region can be lost now, with every reason where it cannot."""
+    colour = "yellow" if facts["protection_reasons"] else "green"
+    screen.print(f"[{colour}]protected[/] {facts['protection']}" if colour == "green" else
+                 f"[{colour}]{facts['protection']}[/]  {'; '.join(facts['protection_reasons'])}")  # fmt: skip
 
 
 def _lag(replica: dict[str, Any]) -> str:

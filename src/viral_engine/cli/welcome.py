@@ -11,15 +11,18 @@ from viral_engine.cli.steps import JsonSteps, Steps
 from viral_engine.fly.model import Machine
 from viral_engine.globe.network.addresses import NetworkMode
 from viral_engine.globe.world import Globe
+from viral_engine.operations.protection import fails_over_by_hand
 
 
 def welcome(
     globe: Globe, machines: list[Machine], steps: Steps, *, primary: str, declared: str
 ) -> None:
     """Tell that everything is healthy, and the addresses."""
+    all_roles = [machine.role for machine in machines]
+    by_hand = fails_over_by_hand(all_roles.count("database"), all_roles.count("witness"))
     if isinstance(steps, JsonSteps):
         steps.write({"event": "ready", "network": globe.spec.mode, "addresses": globe.addresses,
-                     "primary": primary,
+                     "primary": primary, "failover": "by-hand" if by_hand else "automatic",
                      "machines": [_row(machine) for machine in machines]})  # fmt: skip
         return
     screen = console()
@@ -36,6 +39,9 @@ def welcome(
     if primary != declared:
         screen.print(f"[yellow]The primary is in {primary}, not in {declared} as declared:[/] "
                      "a failover moved it, and writes go there.")  # fmt: skip
+    if by_hand:
+        screen.print("[yellow]Failover is by hand:[/] without a witness there is no third vote. When "
+                     "the primary's region is lost: viral promote REGION --force")  # fmt: skip
     screen.print()
     screen.print(f"  anycast    {addresses['anycast']}   (nearest to {spec.near})")
     for region, url in addresses["edges"].items():

@@ -11,9 +11,13 @@ from typing import Any
 from viral_engine.errors import PlatformError
 from viral_engine.fly.client import FlyClient
 from viral_engine.fly.model import Machine, MachineState
+from viral_engine.operations.protection import protection
 
-TOLD = ("role", "timeline", "position", "lag_seconds", "paused", "differences", "etcd")
-"""What a database machine says of itself that is shown."""
+TOLD = ("role", "timeline", "position", "lag_seconds", "paused", "differences", "etcd", "members")
+"""What of a database machine's words is used."""
+
+OF_ALL = ("members", "etcd", "differences")
+"""What it says of the whole cluster: all say the same, and it is shown once."""
 
 ASK_WITHIN = timedelta(seconds=10)
 
@@ -74,12 +78,13 @@ async def database_view(client: FlyClient) -> dict[str, Any]:
         "nodes": [_node(answer) for answer in answers],
         "etcd_leader": next((a["etcd"]["leader"] for a in answers if a.get("etcd")), None),
         "settings_not_in_force": sorted({d for a in answers for d in a.get("differences") or ()}),
+        **protection(answers),
     }
 
 
 def _node(answer: dict[str, Any]) -> dict[str, Any]:
-    """One database for the list; what all of them say about the cluster is said once."""
-    return {key: value for key, value in answer.items() if key not in ("etcd", "differences")}
+    """One database for the list."""
+    return {key: value for key, value in answer.items() if key not in OF_ALL}
 
 
 async def _ask(client: FlyClient, found: Found) -> dict[str, Any]:
