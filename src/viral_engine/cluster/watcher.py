@@ -19,6 +19,8 @@ from viral_engine.observe import Event, Listener, NodeAnswered, NodeLost, Primar
 __all__ = ["ClusterWatcher"]
 
 DEFAULT_INTERVAL = timedelta(seconds=1)
+HURRIED_S = 0.2
+"""Between two questions while somebody waits for the view to change."""
 # One interval, one probe that ran into its limit, and a margin for a busy event loop.
 FRESH_FOR = timedelta(seconds=5)
 
@@ -60,6 +62,8 @@ class ClusterWatcher:
         self._observations: dict[str, Observation] = {}
         self._view = build_view(self._probes, (), now=0, fresh_for=0)
         self._changed = asyncio.Event()
+        self._waited_for = 0
+        self._hurry = asyncio.Event()
         self._tasks = AsyncExitStack()
 
     @property
@@ -71,10 +75,18 @@ class ClusterWatcher:
         self, holds: Callable[[ClusterView], bool], *, timeout: timedelta
     ) -> ClusterView:
         """Return the first view for which ``holds``, or the view at the time when time ran out."""
-        with suppress(TimeoutError):
+        self._waited_for += 1
+        self._hurry.set()
+        try:
             async with asyncio.timeout(timeout.total_seconds()):
                 while not holds(self._view):
                     await self._changed.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._waited_for -= 1
+            if not self._waited_for:
+                self._hurry.clear()
         return self._view
 
     async def wait_until_replayed(
@@ -127,7 +139,11 @@ class ClusterWatcher:
                 self._publish(await probe.ask(self._clock))
                 # A slow answer delays the next question; it never makes them queue up.
                 due = max(due + self._interval, self._clock.monotonic())
-                await asyncio.sleep(due - self._clock.monotonic())
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(due - self._clock.monotonic()):
+                        await self._hurry.wait()
+                        await asyncio.sleep(min(HURRIED_S, self._interval))
+                        due = self._clock.monotonic()
 
     def _publish(self, observation: Observation) -> None:
         known = self._observations.get(observation.region)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import (
-    AbstractAsyncContextManager,
     AsyncExitStack,
     asynccontextmanager,
 )
@@ -22,7 +21,7 @@ from viral_engine.data.once import FirstAnswer, RequestKey
 from viral_engine.data.pools import Connection, LazyPool
 from viral_engine.data.primacy import PrimacyKnowledge
 from viral_engine.data.reads import Loan, Reads
-from viral_engine.data.request import Detour, RequestRoute, current_route
+from viral_engine.data.request import Detour, RequestRoute, current_route, noting_faults
 from viral_engine.data.statements import read_statements
 from viral_engine.data.transactions import RequestTransaction, Transactions
 from viral_engine.data.writes import COMMIT_LIMIT, Writes
@@ -145,17 +144,18 @@ class Databases:
         """
         bound = current_route()
         strong = bound is not None and bound.consistency.is_strong
-        if strong or reads_at_primary():
-            if bound and not strong:
-                bound.route = Route(RouteKind.PRIMARY, ASKED_FOR, self._view().primary_region)
-            async with self._strong_loan() as loan:
-                saw = partial(self._saw_at_primary, bound, loan)
-                yield ReadLoan(loan.connection, loan.is_near, saw)
-        else:
-            if bound and bound.route.reason == ASKED_FOR:
-                bound.route = self._reads.near_route(bound.session.token)
-            async with self._reads.lent(bound) as loan:
-                yield ReadLoan(loan.connection, loan.is_near, partial(self._saw, bound, loan))
+        with noting_faults():
+            if strong or reads_at_primary():
+                if bound and not strong:
+                    bound.route = Route(RouteKind.PRIMARY, ASKED_FOR, self._view().primary_region)
+                async with self._strong_loan() as loan:
+                    saw = partial(self._saw_at_primary, bound, loan)
+                    yield ReadLoan(loan.connection, loan.is_near, saw)
+            else:
+                if bound and bound.route.reason == ASKED_FOR:
+                    bound.route = self._reads.near_route(bound.session.token)
+                async with self._reads.lent(bound) as loan:
+                    yield ReadLoan(loan.connection, loan.is_near, partial(self._saw, bound, loan))
 
     async def select(
         self,
@@ -210,7 +210,7 @@ class Databases:
 
         In a request that has a transaction of its own the block is a part of that, and is committed
         with it. Without ``consistency`` the request's own counts. Raises NoPrimaryError when nobody
-        takes writes and OneRegionError where a strict write would be held by one region alone, which
+        takes writes, BusyError where no connection is free, OneRegionError where a strict write would be held by one region alone, which
         leave nothing behind, and UnknownOutcomeError when the commit may or may not have happened.
         """
         bound = current_route()
@@ -219,15 +219,19 @@ class Databases:
                 yield connection
             return
         declared = consistency or (bound.consistency if bound else Consistency.EVENTUAL)
-        async with self._transactions.begun(declared) as transaction:
-            yield transaction.connection
-            await self._transactions.committed(bound, transaction)
+        with noting_faults():
+            async with self._transactions.begun(declared) as transaction:
+                yield transaction.connection
+                await self._transactions.committed(bound, transaction)
 
-    def once(
+    @asynccontextmanager
+    async def once(
         self, bound: RequestRoute, key: RequestKey
-    ) -> AbstractAsyncContextManager[FirstAnswer | RequestTransaction]:
+    ) -> AsyncIterator[FirstAnswer | RequestTransaction]:
         """Do a request once: as ``Transactions.once``."""
-        return self._transactions.once(bound, key)
+        with noting_faults():
+            async with self._transactions.once(bound, key) as found:
+                yield found
 
     @asynccontextmanager
     async def _strong_loan(self) -> AsyncIterator[Loan]:
@@ -237,12 +241,14 @@ class Databases:
 
     async def _saw(self, bound: RequestRoute | None, loan: Loan) -> None:
         if bound:
-            await self._reads.saw(bound, loan)
+            with noting_faults():
+                await self._reads.saw(bound, loan)
 
     async def _saw_at_primary(self, bound: RequestRoute | None, loan: Loan) -> None:
         if bound:
-            kept = await self._primacy.is_kept(loan.connection)
-            await self._reads.saw_at_primary(bound, loan, primacy_is_kept=kept)
+            with noting_faults():
+                kept = await self._primacy.is_kept(loan.connection)
+                await self._reads.saw_at_primary(bound, loan, primacy_is_kept=kept)
 
 
 async def _rows(

@@ -92,8 +92,8 @@ def decide(
     one that is behind is waited for, unless the request has ``waited``; else from the primary. It
     is never replayed, so a read survives the loss of either. What needs the primary is served where
     the primary is, and sent there at most once: a request that was ``replayed`` and still finds the
-    primary elsewhere is refused, never sent round again. What is not ``movable``, such as a socket,
-    stays here and asks the primary over the wire.
+    primary elsewhere is served here, never sent round again. That, and what is not ``movable``, such
+    as a socket, asks the primary over the wire.
     """
     if need is Need.NEAR:
         return _near(here, view, token, waited=waited)
@@ -107,7 +107,7 @@ def decide(
     if not movable:
         return Route(RouteKind.PRIMARY, reason, primary, lapsed=lapsed)
     if replayed:
-        return Route(RouteKind.DEGRADED, "replayed-already", primary)
+        return Route(RouteKind.PRIMARY, "moved", primary, lapsed=lapsed)
     return Route(RouteKind.REPLAY, reason, primary)
 
 

@@ -13,7 +13,7 @@ from viral_engine.data.decide import Need, Route, RouteKind, decide
 from viral_engine.data.pools import Connection, LazyPool
 from viral_engine.data.request import RequestRoute
 from viral_engine.data.token import SessionToken
-from viral_engine.errors import ReplicaUnavailableError
+from viral_engine.errors import BusyError, ReplicaUnavailableError
 
 __all__ = ["Loan", "Loans"]
 
@@ -100,9 +100,7 @@ class Loans:
             if node is not None and node.reachable:
                 # The node is there and all its connections are out: the primary must not inherit
                 # the load of a region that has too much of it.
-                raise ReplicaUnavailableError(
-                    "Every connection to this region's database is in use."
-                ) from error
+                raise BusyError("Every connection to this region's database is in use.") from error
             return None
 
     async def _far_or_covered_loan(

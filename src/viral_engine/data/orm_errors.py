@@ -2,9 +2,13 @@ from __future__ import annotations
 
 from sqlalchemy.exc import OperationalError
 
-from viral_engine.errors import NoPrimaryError, ReplicaUnavailableError
+from viral_engine.errors import BusyError, NoPrimaryError, ReplicaUnavailableError
 
-__all__ = ["OrmNoPrimaryError", "OrmReplicaUnavailableError", "as_operational"]
+__all__ = ["OrmBusyError", "OrmNoPrimaryError", "OrmReplicaUnavailableError", "as_operational"]
+
+
+class OrmBusyError(OperationalError, BusyError):
+    """BusyError, for who waits for SQLAlchemy's error of a database that is away."""
 
 
 class OrmNoPrimaryError(OperationalError, NoPrimaryError):
@@ -23,6 +27,8 @@ def as_operational(error: BaseException) -> Exception | None:
     """
     if isinstance(error, OperationalError):
         return None
+    if isinstance(error, BusyError):
+        return OrmBusyError(None, None, error)
     if isinstance(error, NoPrimaryError):
         return OrmNoPrimaryError(None, None, error)
     if isinstance(error, ReplicaUnavailableError):

@@ -14,7 +14,12 @@ from viral_engine.data.decide import Need
 from viral_engine.data.pools import Connection
 from viral_engine.data.request import Detour, RequestRoute, current_route
 from viral_engine.data.writes import first_line, is_gone
-from viral_engine.errors import DatabaseError, NoPrimaryError, ReplicaUnavailableError
+from viral_engine.errors import (
+    DatabaseError,
+    NodeGoneError,
+    NoPrimaryError,
+    ReplicaUnavailableError,
+)
 
 __all__ = ["Loan", "Purpose", "UndoneError", "lend", "purpose_of"]
 
@@ -46,7 +51,7 @@ class Loan:
         """
         if self.purpose is Purpose.WRITING:
             if isinstance(error, psycopg.errors.ReadOnlySqlTransaction) or is_gone(error):
-                return NoPrimaryError(first_line(error))
+                return self._noted(NoPrimaryError(first_line(error)))
             return None
         if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
             self._detour(Detour.WRITE_IN_READ)
@@ -54,7 +59,12 @@ class Loan:
         if self.is_near and isinstance(error, psycopg.errors.SerializationFailure):
             self._detour(Detour.CONFLICT)
             return ReplicaUnavailableError(first_line(error))
-        return ReplicaUnavailableError(first_line(error)) if is_gone(error) else None
+        return self._noted(NodeGoneError(first_line(error))) if is_gone(error) else None
+
+    def _noted(self, fault: DatabaseError) -> DatabaseError:
+        if self.bound:
+            self.bound.note_fault(fault)
+        return fault
 
     def _detour(self, why: Detour) -> None:
         if self.bound:

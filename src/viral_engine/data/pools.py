@@ -18,7 +18,7 @@ from viral_engine.cluster import DatabaseAddresses
 from viral_engine.cluster.addresses import LINK_OPTIONS
 from viral_engine.data.pooler import begin_reading, let_it_only_read
 
-__all__ = ["Connection", "LazyPool", "is_live"]
+__all__ = ["Connection", "LazyPool", "PoolBusy", "is_live"]
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 
@@ -28,6 +28,10 @@ LOAN_LIMIT_S = 1.5
 # A pool that gave up starts again with the next loan; the pool's own 5 minutes of back-off would
 # keep a region dark long after its database is back.
 RECONNECT_LIMIT_S = 2.0
+
+
+class PoolBusy(PoolTimeout):
+    """Every connection is lent, and none came back in time."""
 
 
 class LazyPool:
@@ -163,7 +167,7 @@ class LazyPool:
                 await self.give_back(connection)  # it came in the moment when we went
             if isinstance(error, TimeoutError):
                 message = f"no connection came back within {LOAN_LIMIT_S} s"
-                raise PoolTimeout(message) from error
+                raise PoolBusy(message) from error
             raise
 
     def _longest_waiter(self) -> asyncio.Future[Connection | None] | None:

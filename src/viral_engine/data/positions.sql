@@ -75,3 +75,8 @@ select pg_logical_emit_message(true, 'viral', 'barrier');
 
 -- name: cluster
 select system_identifier from pg_control_system();
+
+-- name: stays_primary
+-- Held until the transaction ends. Who is about to hand the primary over asks for the same lock
+-- alone, and gets it once all that has begun is over; from then on none is begun (nodes/handover.py).
+select pg_try_advisory_xact_lock_shared(8461803312705) as stays_primary;

@@ -8,10 +8,10 @@ from enum import StrEnum
 from viral_engine.data.decide import Need, Route
 from viral_engine.data.session import Session
 from viral_engine.data.writes import OpenTransaction
-from viral_engine.errors import DatabaseError
+from viral_engine.errors import DatabaseError, UnknownOutcomeError
 from viral_engine.topology.model import Consistency
 
-__all__ = ["Detour", "RequestRoute", "current_route", "routed", "routed_as"]
+__all__ = ["Detour", "RequestRoute", "current_route", "noting_faults", "routed", "routed_as"]
 
 
 Teller = Callable[[], Awaitable[None]]
@@ -34,7 +34,8 @@ class RequestRoute:
     have. ``writes_anyway`` tells that this is the second time: what was declared to read may write.
     ``transaction`` is the one that the whole request runs in, where it has one. Where ``need`` is not
     PRIMARY, its transactions are read-only. ``is_answered`` tells that its answer has begun, so that
-    nothing can be said of what it reads from now on.
+    nothing can be said of what it reads from now on. ``fault`` is the last failure of a database in
+    it; ``is_unsure`` tells that one of its commits may or may not have happened.
     """
 
     def __init__(
@@ -52,6 +53,8 @@ class RequestRoute:
         self.consistency = consistency
         self.writes_anyway = writes_anyway
         self.detour: Detour | None = None
+        self.fault: DatabaseError | None = None
+        self.is_unsure = False
         self.transaction: OpenTransaction | None = None
         self.in_one_region = False
         self.is_answered = False
@@ -67,6 +70,18 @@ class RequestRoute:
         finally:
             if teller in self._tellers:
                 self._tellers.remove(teller)
+
+    def note_fault(self, fault: DatabaseError) -> None:
+        """Note that a database failed this request; the outcome of a commit may now be unknown."""
+        self.fault = fault
+        self.is_unsure = self.is_unsure or isinstance(fault, UnknownOutcomeError)
+
+    def begin_again(self, route: Route) -> None:
+        """Begin anew by ``route``, as if nothing had failed; what was seen stays seen."""
+        self.route, self.fault, self.detour = route, None, None
+        self.transaction, self.is_answered = None, False
+        self.is_unsure = False
+        self.forget_untold()
 
     def must_not_answer(self, fault: DatabaseError) -> None:
         """Note that something was read that must not be used, where raising it would be too late."""
@@ -87,6 +102,18 @@ class RequestRoute:
             await teller()
         if self._faults:
             raise self._faults[0]
+
+
+@contextmanager
+def noting_faults() -> Iterator[None]:
+    """Note in the request's route what DatabaseError leaves the block."""
+    try:
+        yield
+    except DatabaseError as fault:
+        bound = current_route()
+        if bound is not None:
+            bound.note_fault(fault)
+        raise
 
 
 _CURRENT: ContextVar[RequestRoute | None] = ContextVar("viral_request_route", default=None)

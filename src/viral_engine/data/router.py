@@ -18,8 +18,9 @@ from viral_engine.topology.model import Consistency
 __all__ = ["Router", "WatchesCluster", "need_of", "route_read"]
 
 DEFAULT_WAIT_BUDGET = timedelta(seconds=2)
-DEFAULT_HOLD = timedelta(seconds=2)
 DEFAULT_DEADLINE = timedelta(seconds=15)
+"""Longer than a failover takes."""
+DEFAULT_HOLD = DEFAULT_DEADLINE
 
 
 class WatchesCluster(Protocol):
@@ -85,6 +86,31 @@ class Router:
             )
         session.settle(view)
         return decide(need, here=self.here, view=view, replayed=replayed, movable=movable)
+
+    async def route_again(
+        self, need: Need, session: Session, *, since: float, deadline: Deadline
+    ) -> Route:
+        """Return a route that was not known at ``since``, the time of a failure, monotonic.
+
+        It stays in this region and waits until the node that it leads to has answered after that;
+        degraded where none has by the deadline.
+        """
+
+        def decided(view: ClusterView) -> Route:
+            return decide(
+                need, here=self.here, view=view, token=session.token, waited=True, movable=False
+            )
+
+        def is_new(view: ClusterView) -> bool:
+            route = decided(view)
+            node = None if route.region is None else view.node(route.region)
+            if route.kind is RouteKind.DEGRADED or node is None or node.observed_at is None:
+                return False
+            return node.observed_at > since
+
+        view = await self.cluster.wait_for(is_new, timeout=deadline.remaining())
+        session.settle(view)
+        return decided(view) if is_new(view) else Route(RouteKind.DEGRADED, "no-primary")
 
     @asynccontextmanager
     async def work(

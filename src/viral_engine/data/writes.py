@@ -15,9 +15,10 @@ from psycopg_pool import PoolTimeout
 
 from viral_engine.data.commit import Commit, commit, commit_message
 from viral_engine.data.pooler import begun_in_time
-from viral_engine.data.pools import Connection, LazyPool
+from viral_engine.data.pools import Connection, LazyPool, PoolBusy
 from viral_engine.data.primacy import PrimacyKnowledge
 from viral_engine.errors import (
+    BusyError,
     DatabaseError,
     NoPrimaryError,
     OneRegionError,
@@ -125,11 +126,14 @@ class Writes:
     ) -> AsyncIterator[OpenTransaction]:
         """Open a transaction that is rolled back unless the block commits it; ``ready`` comes before.
 
-        Raises NoPrimaryError where nobody takes writes, and OneRegionError for strict writes while
-        only one region holds the data; nothing is left behind then.
+        Raises NoPrimaryError where nobody takes writes, BusyError where no connection is free, and
+        OneRegionError for strict writes while only one region holds the data; nothing is left
+        behind then.
         """
         try:
             connection = await self._pool.borrow()
+        except PoolBusy as error:
+            raise BusyError(f"Every connection to the primary is in use: {error}.") from error
         except PoolTimeout as error:
             raise NoPrimaryError(first_line(error)) from error
         transaction = OpenTransaction(self, connection, consistency)
@@ -175,8 +179,14 @@ class Writes:
 
     async def _begin(self, connection: Connection, consistency: Consistency) -> None:
         level = b"; set local synchronous_commit = remote_apply" if consistency.is_strong else b""
+        message = b"begin" + level + b"; " + self._sql["stays_primary"]
         with begun_in_time(connection):
-            await connection.execute(b"begin" + level, prepare=False)
+            cursor = await connection.execute(message, prepare=False)
+        while cursor.nextset():
+            pass
+        row = await cursor.fetchone()
+        if not (row and row[0]):
+            raise NoPrimaryError("The primary is about to be handed over; nothing was done.")
         # Now, and not when it commits: a question after that would come too late.
         await self._primacy.is_kept(connection)
         if consistency is Consistency.STRICT:

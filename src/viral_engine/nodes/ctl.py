@@ -12,6 +12,7 @@ from viral_engine.cluster.primacy import Claim, primacy_key
 from viral_engine.cluster.probe import NodeProbe
 from viral_engine.cluster.wire import UnreachableError, call
 from viral_engine.errors import DatabaseError, MisuseError, NoPrimaryError
+from viral_engine.nodes.handover import writes_held
 from viral_engine.nodes.machine import (
     DATABASE_PORT,
     DatabaseSettings,
@@ -35,6 +36,7 @@ __all__ = [
 ]
 
 SWITCHOVER_LIMIT = timedelta(seconds=60)
+WRITES_END_WITHIN = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +126,15 @@ async def _probe(machine: Machine, settings: DatabaseSettings) -> dict[str, obje
 async def switch_over(environ: Mapping[str, str], to: str) -> dict[str, object]:
     """Make the database in region ``to`` the primary; return ``primary``, the region, and ``was``.
 
-    Planned: nothing acknowledged is lost, and writes wait for some seconds. Raises NoPrimaryError
+    Planned: writes under way end first, those that come wait, and nothing acknowledged is lost;
+    ``held_seconds`` is how long they waited here. Raises NoPrimaryError
     where there is none to hand over, MisuseError for a region without a database or one that is
-    the primary already, and DatabaseError with Patroni's reason where it refuses.
+    the primary already, and DatabaseError where a write does not end in 5 s or with Patroni's
+    reason where it refuses.
     """
     machine, settings = Machine.from_environ(environ), DatabaseSettings.from_environ(environ)
-    members = members_of(await _ask(f"{machine.patroni_url}/cluster"))
+    nodes = await _ask(f"{machine.patroni_url}/cluster")
+    members = members_of(nodes)
     primary = next((one for one in members if one.role == "primary"), None)
     candidate = next((one for one in members if one.region == to), None)
     if primary is None:
@@ -139,18 +144,29 @@ async def switch_over(environ: Mapping[str, str], to: str) -> dict[str, object]:
         raise MisuseError(f"there is no database in {to}", suggestion=f"There is one in: {known}.")
     if candidate is primary:
         raise MisuseError(f"{to} is the primary already")
-    try:
-        reply = await call(
-            f"{machine.patroni_url}/switchover",
-            {"leader": primary.name, "candidate": candidate.name},
-            timeout=SWITCHOVER_LIMIT,
-            credentials=(API_USER, settings.superuser_password),
-        )
-    except UnreachableError as error:
-        raise DatabaseError(f"Patroni did not answer the switchover: {error}") from error
-    if reply.status != 200:
-        raise DatabaseError(f"Patroni refused the switchover to {to}: {reply.body}")
-    return {"primary": to, "was": primary.region}
+    async with writes_held(_host_of(nodes, primary.name), settings, within=WRITES_END_WITHIN):
+        began = SYSTEM_CLOCK.monotonic()
+        try:
+            reply = await call(
+                f"{machine.patroni_url}/switchover",
+                {"leader": primary.name, "candidate": candidate.name},
+                timeout=SWITCHOVER_LIMIT,
+                credentials=(API_USER, settings.superuser_password),
+            )
+        except UnreachableError as error:
+            raise DatabaseError(f"Patroni did not answer the switchover: {error}") from error
+        if reply.status != 200:
+            raise DatabaseError(f"Patroni refused the switchover to {to}: {reply.body}")
+        held = SYSTEM_CLOCK.monotonic() - began
+    return {"primary": to, "was": primary.region, "held_seconds": round(held, 2)}
+
+
+def _host_of(nodes: dict[str, object] | None, name: str) -> str:
+    listed = nodes.get("members") if nodes else None
+    hosts = (
+        [one["host"] for one in listed if one["name"] == name] if isinstance(listed, list) else []
+    )
+    return str(hosts[0]) if hosts else ""
 
 
 async def move_etcd_leader(environ: Mapping[str, str], to: str) -> dict[str, object]:

@@ -19,6 +19,7 @@ from viral_engine.data.router import DEFAULT_DEADLINE, DEFAULT_HOLD, DEFAULT_WAI
 from viral_engine.errors import DatabaseError
 from viral_engine.observe import Listener
 from viral_engine.topology.model import Sticky
+from viral_engine.web.again import Again, KeptBody, may_repeat
 from viral_engine.web.answers import AnswerHeaders
 from viral_engine.web.asgi import (
     App,
@@ -31,7 +32,7 @@ from viral_engine.web.asgi import (
 )
 from viral_engine.web.declared import Declarations
 from viral_engine.web.headers import Incoming, replay_fields, sorted_out
-from viral_engine.web.once import KeepsFirstAnswers, Once
+from viral_engine.web.once import KeepsFirstAnswers, Once, received_again
 from viral_engine.web.problem import Problem, database_problem, send_problem
 from viral_engine.web.session import SessionTokens
 from viral_engine.web.signing import Replay, ReplaySigner
@@ -58,7 +59,8 @@ class RegionMiddleware:
     (``local; reason=replica``), and one from a replica ``viral-staleness``: its lag in seconds when
     last asked, at most 3 s ago, or ``unknown``. What needs the primary of another region is answered 409 with
     ``fly-replay``; without any primary it is held for ``hold`` and then answered 503 with
-    ``retry-after``. Paths in ``process_local`` are served by this process whatever the cluster is.
+    ``retry-after``. What a database failed before anything was done is held as long and served anew
+    where the primary is then. Paths in ``process_local`` are served by this process whatever the cluster is.
 
     ``declared`` says which paths are strong: their reads go to the primary as their writes do.
     ``tokens`` signs what a client has seen (``viral-session``, header and cookie), for its
@@ -102,6 +104,7 @@ class RegionMiddleware:
         self._router = Router(
             cluster, here=place.region, wait_budget=wait_budget, hold=hold, deadline=deadline
         )
+        self._again = Again(self._router, hold=hold)
         self._answers = AnswerHeaders(
             place=place, cluster=cluster, tokens=self._tokens, homes=self._homes, listener=listener
         )
@@ -159,7 +162,50 @@ class RegionMiddleware:
             await self._refuse(visit, said, route)
         elif not visit.is_http:
             await self._app(visit.scope, self._routed_again(visit, bound, receive), said)
-        elif visit.need is not Need.PRIMARY:
+        elif may_have_body(visit.scope):
+            body = KeptBody(receive)
+            await self._attempt(visit, bound, body.receive, said)
+            if visit.is_held:
+                await self._attempt_again(visit, bound, body, said)
+        else:
+            await self._attempt(visit, bound, receive, said)
+            if visit.is_held:
+                await self._attempt_again(
+                    visit, bound, KeptBody(received_again(b"", receive)), said
+                )
+
+    async def _attempt(
+        self, visit: Visit, bound: RequestRoute, receive: Receive, said: Send
+    ) -> None:
+        """Serve it here; where a database failed it and it may be repeated it is held instead."""
+        try:
+            await self._serve_here(visit, bound, receive, said)
+        except Exception:
+            if not may_repeat(visit, bound):
+                raise
+            visit.is_held = True
+
+    async def _attempt_again(
+        self, visit: Visit, bound: RequestRoute, body: KeptBody, said: Send
+    ) -> None:
+        """Serve it anew as often as that can help, until the hold is over; then say what failed."""
+        deadline = self._again.deadline()
+        while visit.is_held and (fault := bound.fault) is not None:
+            route = None
+            if body.is_whole:
+                route = await self._again.route(visit.need, bound, fault, deadline)
+            visit.is_held = visit.is_dropped = False
+            if route is None:
+                visit.is_last = True
+                await send_problem(visit.scope, said, database_problem(fault))
+            else:
+                bound.begin_again(route)
+                await self._attempt(visit, bound, body.again(), said)
+
+    async def _serve_here(
+        self, visit: Visit, bound: RequestRoute, receive: Receive, said: Send
+    ) -> None:
+        if visit.need is not Need.PRIMARY:
             await self._read(visit, bound, receive, said)
         elif self._once and visit.incoming.idempotency_key is not None:
             await self._once.serve(
@@ -182,7 +228,9 @@ class RegionMiddleware:
             if not bound.detour or self._detour_region(visit, bound) is None:
                 raise
             visit.is_dropped = True
-        region = self._detour_region(visit, bound) if visit.is_dropped else None
+        region = None
+        if visit.is_dropped and not visit.is_held:
+            region = self._detour_region(visit, bound)
         if region is not None and bound.detour:
             bound.route = Route(RouteKind.REPLAY, bound.detour, region)
             bound.detour, visit.is_dropped = None, False
@@ -242,6 +290,8 @@ class RegionMiddleware:
             if message["type"] in _STARTS:
                 if bound.detour and self._detour_region(visit, bound) is not None:
                     visit.is_dropped = True
+                elif message.get("status", 0) >= 500 and may_repeat(visit, bound):
+                    visit.is_dropped = visit.is_held = True
                 elif bound.has_to_tell and (fault := await _untold(bound)) is not None:
                     # Nobody sees what was read and turned out not to count.
                     bound.forget_untold()

@@ -39,7 +39,8 @@ class Visit:
     """One request, or one socket, on its way through the middleware.
 
     ``has_begun`` once a part of its answer was sent; ``is_dropped`` once its handler's answer is not
-    sent, since the request is served elsewhere.
+    sent, since the request is served elsewhere, or ``is_held`` to be served once more. ``is_last``
+    once that is over, so that whatever it is answered is sent.
     """
 
     scope: Scope
@@ -50,6 +51,8 @@ class Visit:
     home: SentHome
     has_begun: bool = False
     is_dropped: bool = False
+    is_held: bool = False
+    is_last: bool = False
     goes_home: Home | None = None
 
     @property

@@ -16,7 +16,6 @@ NOTHING_DONE = frozenset(
     {
         "no-primary",
         "no-primacy",
-        "replayed-already",
         "one-region",
         "database-unavailable",
         "database-conflict",
