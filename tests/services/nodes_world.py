@@ -103,9 +103,10 @@ class World:
                 return bool(self.ask(region, sql, user=user))
             return False
 
-        await wait_until(
-            answered, timeout=timedelta(seconds=within), waiting_for=f"{region} to answer {sql}"
-        )
+        with self.telling_logs():
+            await wait_until(
+                answered, timeout=timedelta(seconds=within), waiting_for=f"{region} to answer {sql}"
+            )
 
     async def until_synchronous(self, primary: str) -> None:
         """Wait until the other region's database may take over: Patroni says so after PostgreSQL."""
@@ -115,9 +116,23 @@ class World:
             members = cast("list[dict[str, object]]", said["members"] or [])
             return said["primary"] == primary and any(one["synchronous"] for one in members)
 
-        await wait_until(
-            seen, timeout=timedelta(seconds=60), waiting_for=f"a synchronous standby of {primary}"
-        )
+        with self.telling_logs():
+            await wait_until(
+                seen,
+                timeout=timedelta(seconds=60),
+                waiting_for=f"a synchronous standby of {primary}",
+            )
+
+    @contextmanager
+    def telling_logs(self) -> Iterator[None]:
+        """Print the end of every machine's log where the block fails: pytest shows it then."""
+        try:
+            yield
+        except BaseException:
+            for region in self.addresses:
+                if self.log(region).exists():
+                    print(f"--- {region}\n{self.said(region)[-6000:]}")
+            raise
 
 
 @contextmanager

@@ -147,9 +147,7 @@ async def test_a_replay_of_a_clock_an_hour_off_still_stops_here(
     ahead: timedelta, path: str
 ) -> None:
     method = "POST" if path == "/" else "GET"
-    got = await ask(
-        runtime(), path, method=method, fly_replay_src=replayed("lhr", "write", ahead)
-    )
+    got = await ask(runtime(), path, method=method, fly_replay_src=replayed("lhr", "write", ahead))
     assert "fly-replay" not in got.headers
     assert (got.status_code, got.headers["viral-route"]) == (
         200,
