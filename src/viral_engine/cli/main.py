@@ -19,6 +19,12 @@ COMMANDS = {
     "fault": "viral_engine.cli.fault:fault",
     "failover": "viral_engine.cli.failover:failover",
     "failback": "viral_engine.cli.failover:failback",
+    "promote": "viral_engine.cli.promote:promote",
+    "cordon": "viral_engine.cli.duty:cordon",
+    "uncordon": "viral_engine.cli.duty:uncordon",
+    "drain": "viral_engine.cli.duty:drain",
+    "stop": "viral_engine.cli.duty:stop",
+    "start": "viral_engine.cli.duty:start",
     "node": "viral_engine.cli.node:node",
 }
 

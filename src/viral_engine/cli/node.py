@@ -140,6 +140,23 @@ def standing() -> None:
 
 
 @ctl.command()
+def connections() -> None:
+    """Print how many connections this machine's app has from outside."""
+    from viral_engine.cli.output import command_errors, print_json  # noqa: PLC0415 - as above
+    from viral_engine.nodes.connections import connections as count  # noqa: PLC0415 - as above
+
+    command_errors(lambda: print_json(count(os.environ)))()
+
+
+@ctl.command()
+def promote() -> None:
+    """Make this machine's database the primary in place of one that is stopped."""
+    from viral_engine.nodes.promote import promote as take_over  # noqa: PLC0415 - as above
+
+    _print_answer(take_over(os.environ))
+
+
+@ctl.command()
 @click.option("--holder", required=True, metavar="ID", help="The command that holds it.")
 @click.option("--who", required=True, metavar="NAME", help="Whose command it is.")
 @click.option("--what", required=True, metavar="TEXT", help="What it does.")

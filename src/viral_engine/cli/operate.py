@@ -20,7 +20,7 @@ from viral_engine.cli.steps import JsonSteps, steps_for
 from viral_engine.errors import MisuseError, OperationError
 from viral_engine.fly.client import FlyClient
 from viral_engine.operations.formation import Formation, observe_formation
-from viral_engine.operations.operator_lock import Operator, operating
+from viral_engine.operations.operator_lock import Operator, operating, refuse_other
 from viral_engine.operations.progress import Progress
 
 yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
@@ -35,6 +35,10 @@ class Plan(Protocol):
     @property
     def steps(self) -> tuple[str, ...]:
         """Its steps, a sentence each."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What has to be known before saying yes."""
 
     def facts(self) -> dict[str, Any]:
         """The same for programs."""
@@ -77,14 +81,14 @@ def carry_out(
     operation: Operation[P], home: Path, *, yes: bool, dry_run: bool, as_json: bool
 ) -> None:
     """Carry an operation out on the globe of a data folder."""
-    plan = with_client(home, lambda client: _planned(client, operation))
+    if not (yes or dry_run) and (as_json or not sys.stdin.isatty()):
+        raise MisuseError("Nobody is there to be asked.", suggestion="Confirm it with --yes.")
+    plan = with_client(home, lambda client: _planned(client, operation, dry_run=dry_run))
     if dry_run:
         _show(plan, as_json=as_json, alone=True)
         return
     _show(plan, as_json=as_json, alone=False)
     if not yes:
-        if as_json or not sys.stdin.isatty():
-            raise MisuseError("Nobody is there to be asked.", suggestion="Confirm it with --yes.")
         operation.ask(plan)
     steps = steps_for(as_json=as_json)
     with closing(steps):
@@ -101,8 +105,11 @@ def carry_out(
         console(err=False).print(f"Now: {outcome.sentence()}.", markup=False)
 
 
-async def _planned(client: FlyClient, operation: Operation[P]) -> P:
-    return operation.plan(await observe_formation(client))
+async def _planned(client: FlyClient, operation: Operation[P], *, dry_run: bool) -> P:
+    formation = await observe_formation(client)
+    if not dry_run:
+        refuse_other(formation)
+    return operation.plan(formation)
 
 
 async def _done(client: FlyClient, operation: Operation[P], steps: Progress) -> Outcome:
@@ -121,5 +128,8 @@ def _show(plan: Plan, *, as_json: bool, alone: bool) -> None:
             JsonSteps().write({"event": "plan", **plan.facts()})
         return
     screen = console(err=False)
+    for sentence in plan.warnings:
+        screen.print("[yellow]![/] ", end="")
+        screen.print(sentence, markup=False)
     for number, sentence in enumerate(plan.steps, start=1):
         screen.print(f"{number}. {sentence}", markup=False)

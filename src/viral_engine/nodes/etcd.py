@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
 from viral_engine.nodes.binaries import Version
+from viral_engine.nodes.etcd_rebuild import RebuildTask
 from viral_engine.nodes.machine import (
+    ETCD_ALONE_PORT,
     ETCD_CLIENT_PORT,
     ETCD_PEER_PORT,
     EtcdCluster,
+    EtcdMember,
     Machine,
     netloc,
 )
@@ -39,7 +43,8 @@ def etcd_program(
     """Return the member of this machine's region as a program to supervise.
 
     A member whose folder is empty always joins as part of a new cluster: the members are fixed, so
-    etcd itself refuses where that cluster exists already. fsync stays on.
+    etcd itself refuses where that cluster exists already; only one that an operator had rebuilt is
+    joined otherwise. fsync stays on.
     """
     member = cluster.member_of(machine.region)
     assert member is not None, "only a machine in a voting region runs etcd"
@@ -68,10 +73,30 @@ def etcd_program(
         options["feature-gates"] = "InitialCorruptCheck=true"
     else:
         options["experimental-initial-corrupt-check"] = "true"
+    command = (str(binary), *(f"--{key}={value}" for key, value in options.items()))
     return Program(
         name="etcd",
-        command=(str(binary), *(f"--{key}={value}" for key, value in options.items())),
+        command=_rebuilding(command, machine, cluster, member),
         environ={key: value for key, value in environ.items() if not key.startswith("ETCD_")},
         stop_limit=STOP_LIMIT,
         hopeless={_LOST_FOLDER: _LOST_FOLDER_REMEDY},
     )
+
+
+def _rebuilding(
+    command: tuple[str, ...], machine: Machine, cluster: EtcdCluster, member: EtcdMember
+) -> tuple[str, ...]:
+    """Return the command, behind what a member of a rebuilt cluster has to do before it."""
+    survivor = cluster.survivor
+    if survivor is None:
+        return command
+    task = RebuildTask(
+        command=command,
+        folder=str(machine.data / "etcd"),
+        generation=cluster.generation,
+        name=member.region,
+        peer_url=member.peer_url,
+        survivor=None if survivor.region == member.region else survivor.client_url,
+        alone=f"http://{netloc(machine.private_ip, ETCD_ALONE_PORT)}",
+    )
+    return (sys.executable, "-m", "viral_engine.nodes.etcd_rebuild", task.text())

@@ -10,6 +10,7 @@ from viral_engine.nodes.environment import EnvironmentReader
 __all__ = [
     "CACHE_PORT",
     "DATABASE_PORT",
+    "ETCD_ALONE_PORT",
     "ETCD_CLIENT_PORT",
     "ETCD_PEER_PORT",
     "PATRONI_PORT",
@@ -25,6 +26,7 @@ DATABASE_PORT = 5432
 PATRONI_PORT = 8008
 ETCD_CLIENT_PORT = 2379
 ETCD_PEER_PORT = 2380
+ETCD_ALONE_PORT = 2381
 CACHE_PORT = 6379
 
 DEFAULT_DATA = "/data"
@@ -36,6 +38,7 @@ DEFAULT_CACHE_MEMORY = "64mb"
 DEFAULT_HEARTBEAT_MS = 100
 DEFAULT_ELECTION_MS = 1000
 
+_REBUILT = re.compile(r"([a-z0-9_-]+)=([0-9a-fA-F.:]+)/([A-Za-z0-9]+)")
 _SWITCH = re.compile(r"on|off")
 _MEMORY = re.compile(r"[1-9][0-9]*(kb|mb|gb)?", re.IGNORECASE)
 
@@ -159,19 +162,32 @@ class EtcdMember:
 
 @dataclass(frozen=True, slots=True)
 class EtcdCluster:
-    """All voices, and how soon they miss their leader (milliseconds)."""
+    """All voices, and how soon they miss their leader (milliseconds).
+
+    ``survivor`` is the member from which an operator had the cluster rebuilt, the last time that
+    its majority was lost for good, and ``generation`` numbers that time.
+    """
 
     members: tuple[EtcdMember, ...]
     heartbeat_ms: int = DEFAULT_HEARTBEAT_MS
     election_ms: int = DEFAULT_ELECTION_MS
+    survivor: EtcdMember | None = None
+    generation: str = ""
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> EtcdCluster:
         """Read VIRAL_ETCD_*; raise MisuseError that lists every fault."""
         read = EnvironmentReader(environ)
         pairs = read.addresses_by_region("VIRAL_ETCD_MEMBERS")
+        members = tuple(EtcdMember(region, address) for region, address in pairs)
+        survivor, generation = _rebuilt(read)
+        if survivor is not None and survivor.region not in {one.region for one in members}:
+            # The only voice was in the region that was lost: from then on it is here.
+            members = (survivor,)
         cluster = cls(
-            members=tuple(EtcdMember(region, address) for region, address in pairs),
+            members=members,
+            survivor=survivor,
+            generation=generation,
             heartbeat_ms=read.milliseconds("VIRAL_ETCD_HEARTBEAT_MS", DEFAULT_HEARTBEAT_MS),
             election_ms=read.milliseconds("VIRAL_ETCD_ELECTION_MS", DEFAULT_ELECTION_MS),
         )
@@ -187,3 +203,15 @@ class EtcdCluster:
     def nearest_first(self, region: str) -> tuple[EtcdMember, ...]:
         """Return all members, the region's own before the others."""
         return tuple(sorted(self.members, key=lambda member: member.region != region))
+
+
+def _rebuilt(read: EnvironmentReader) -> tuple[EtcdMember | None, str]:
+    """Read VIRAL_ETCD_REBUILD, as in ``lhr=10.10.2.10/01KAR2V7Y6``, which may be unset."""
+    text = read.text("VIRAL_ETCD_REBUILD", "none")
+    if text == "none":
+        return None, ""
+    match = _REBUILT.fullmatch(text)
+    if match is None:
+        read.fault(f"VIRAL_ETCD_REBUILD is {text!r}, expected region=address/generation")
+        return None, ""
+    return EtcdMember(match[1], match[2]), match[3]

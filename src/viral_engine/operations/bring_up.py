@@ -17,6 +17,7 @@ from viral_engine.fly.client import FlyClient
 from viral_engine.fly.model import Machine, MachineConfig, MachineState
 from viral_engine.operations.blueprint import Addresses, Blueprint, Place, apps, places
 from viral_engine.operations.progress import Progress, step
+from viral_engine.operations.rebuild_etcd import carried_over
 from viral_engine.operations.secrets import Secrets
 from viral_engine.operations.serving import wait_until_aware, wait_until_routed
 from viral_engine.topology.model import BUNDLED_APP, Deployment
@@ -127,7 +128,7 @@ class BringUp:
     async def _ensure_one(self, blueprint: Blueprint, place: Place) -> None:
         machine = self._machines[place.name]
         volume = self._volumes.get(place.region) if place.volume_gb else None
-        config = blueprint.config(place, volume)
+        config = carried_over(machine.config, blueprint.config(place, volume))
         if machine.config != config:
             await self.client.update_machine(place.app, machine.id, config)
         elif machine.state is not MachineState.STARTED:

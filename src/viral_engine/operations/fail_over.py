@@ -42,6 +42,11 @@ class FailoverPlan:
         )
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """What has to be known before saying yes: nothing."""
+        return ()
+
+    @property
     def hand_over(self) -> str:
         """The step that moves the primary."""
         return f"Hand the primary over from {self.was} to {self.to}"
@@ -59,7 +64,7 @@ class FailoverPlan:
     def facts(self) -> dict[str, Any]:
         """The plan for programs."""
         return {"primary": self.was, "to": self.to, "lag_bytes": self.lag_bytes,
-                "steps": list(self.steps)}  # fmt: skip
+                "warnings": list(self.warnings), "steps": list(self.steps)}  # fmt: skip
 
 
 def plan_failover(formation: Formation, to: str, *, max_lag: int = DEFAULT_MAX_LAG) -> FailoverPlan:

@@ -58,12 +58,13 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Serving:
-    """A machine of another role: whether it runs, is well, and can be reached by users."""
+class Attendance:
+    """A machine of any role: whether it runs, is well, and can be reached by users."""
 
     region: str
     app: str
     machine: str
+    name: str
     role: str
     running: bool
     healthy: bool
@@ -76,7 +77,7 @@ class Formation:
 
     declared: str
     databases: tuple[Standing, ...]
-    others: tuple[Serving, ...] = ()
+    machines: tuple[Attendance, ...] = ()
     passive: str | None = None
     """How app machines stand by outside the primary region: None where all regions serve."""
 
@@ -101,9 +102,9 @@ class Formation:
             suggestion=f"There is one in: {', '.join(self.regions)}.",
         )
 
-    def apps_in(self, region: str) -> tuple[Serving, ...]:
+    def apps_in(self, region: str) -> tuple[Attendance, ...]:
         """The machines of a region that serve users."""
-        return tuple(one for one in self.others if one.role == "app" and one.region == region)
+        return tuple(one for one in self.machines if one.role == "app" and one.region == region)
 
     def answering(self) -> tuple[Standing, ...]:
         """The databases that can be asked, the primary's first."""
@@ -123,7 +124,7 @@ async def observe_formation(client: FlyClient) -> Formation:
     return Formation(
         declared=databases[0].machine.config.env.get("PRIMARY_REGION", ""),
         databases=tuple(await asyncio.gather(*(_ask(client, one) for one in databases))),
-        others=tuple(_serving(one) for one in found if one.machine.role != "database"),
+        machines=tuple(_attendance(one) for one in found),
         passive=next((m.config.metadata.get("viral_standby") for m in apps), None),
     )
 
@@ -175,11 +176,11 @@ def standing_of(said: Mapping[str, Any], *, region: str, app: str, machine: str)
     )
 
 
-def _serving(found: Found) -> Serving:
+def _attendance(found: Found) -> Attendance:
     machine = found.machine
-    return Serving(
-        machine.region, found.app, machine.id, machine.role, _runs(machine), machine.healthy,
-        machine.cordoned,
+    return Attendance(
+        machine.region, found.app, machine.id, machine.name, machine.role, _runs(machine),
+        machine.healthy, machine.cordoned,
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -64,11 +64,22 @@ async def _take(
         client, machines, "lock", "--holder", holder, "--who", operator.who, "--what", operator.what
     )
     if not said["taken"]:
-        raise OtherOperatorError(
-            f"{said.get('who')} is at work on this deployment: {said.get('what')}, "
-            f"since {said.get('since')}.",
-            suggestion="Wait for its end; the lock of a command that died ends after 15 s.",
-        )
+        raise _taken(said)
+
+
+def refuse_other(formation: Formation) -> None:
+    """Raise OtherOperatorError where somebody is at work: what is seen then is no state to judge."""
+    for one in formation.databases:
+        if one.majority and one.operator:
+            raise _taken(one.operator)
+
+
+def _taken(said: Mapping[str, object]) -> OtherOperatorError:
+    return OtherOperatorError(
+        f"{said.get('who')} is at work on this deployment: {said.get('what')}, "
+        f"since {said.get('since')}.",
+        suggestion="Wait for its end; the lock of a command that died ends after 15 s.",
+    )
 
 
 async def _prolong(

@@ -49,7 +49,7 @@ def _copies(answers: Sequence[Mapping[str, Any]], primary: Mapping[str, Any]) ->
 def _votes(answers: Sequence[Mapping[str, Any]], etcd: Mapping[str, Any]) -> Iterator[str]:
     voices = etcd.get("members") or ()
     silent = [one["region"] for one in voices if one.get("leader") is None]
-    if etcd.get("leader") is None or 2 * (len(voices) - len(silent)) <= len(voices):
+    if etcd.get("leader") is None:  # one without a majority steps down
         yield "etcd has no majority: nobody can be promoted"
     elif silent:
         yield f"etcd does not answer in {', '.join(silent)}: with one more it has no majority"
