@@ -183,7 +183,7 @@ async def _hand_over(client: FlyClient, primary: Standing, to: str) -> float:
     """Switch over; the answer says how long writes waited, or else all of it counts."""
     started = time.monotonic()
     said = await ctl(client, primary, "switchover", "--to", to, timeout=HANDED_OVER_WITHIN)
-    told = said.get("writes_held_seconds")
+    told = said.get("held_seconds")
     return round(float(told) if told is not None else time.monotonic() - started, 1)
 
 

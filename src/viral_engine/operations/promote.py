@@ -23,7 +23,8 @@ class Losses:
     bytes: int | None
     received: str | None
     last_known: str | None
-    synchronous: bool
+    synchronous: bool | None
+    """None where nobody who answers knows."""
 
     def sentences(self, to: str, was: str) -> Iterator[str]:
         """Say it to people."""
@@ -35,11 +36,11 @@ class Losses:
         else:
             yield (f"{to} received all that is known of {was}'s log, up to {self.received}; what {was} "
                    "acknowledged on eventual resources in its last second may be lost")  # fmt: skip
-        yield (
-            f"{to} is the synchronous standby: no acknowledged write on a strong resource is lost"
-            if self.synchronous
-            else f"{to} was not the synchronous standby: acknowledged strong writes may be lost too"
-        )
+        yield {
+            True: f"{to} is the synchronous standby: no acknowledged write on a strong resource is lost",
+            False: f"{to} was not the synchronous standby: acknowledged strong writes may be lost too",
+            None: f"Nobody knows whether {to} was the synchronous standby: strong writes may be lost too",
+        }[self.synchronous]
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,11 @@ def losses_of(formation: Formation, target: Standing, was: str | None) -> Losses
         bytes=lost,
         received=str(target.received) if target.received else None,
         last_known=str(last) if last else None,
-        synchronous=any(target.region in one.synchronous for one in formation.databases),
+        synchronous=(
+            any(target.region in one.synchronous for one in formation.databases)
+            if any(one.last_primary for one in formation.databases)
+            else None
+        ),
     )
 
 
