@@ -11,6 +11,7 @@ from viral_engine.cli.steps import JsonSteps, Steps
 from viral_engine.fly.model import Machine
 from viral_engine.globe.network.addresses import NetworkMode
 from viral_engine.globe.world import Globe
+from viral_engine.operations.observe import health
 from viral_engine.operations.protection import fails_over_by_hand
 
 
@@ -28,7 +29,9 @@ def welcome(
     screen = console()
     spec, addresses = globe.spec, globe.addresses
     screen.print()
-    screen.print(f"[bold green]Ready:[/] {len(machines)} machines, every one healthy.")
+    running = sum(health(machine) == "passing" for machine in machines)
+    waiting = f"; {len(machines) - running} stand by, stopped" if running < len(machines) else ""
+    screen.print(f"[bold green]Ready:[/] {running} machines, every one healthy{waiting}.")
     screen.print(f"Network: [bold]{spec.mode}[/] ({spec.why_mode})"
                  + (f", round trips × {spec.rtt_factor:g}" if spec.mode is NetworkMode.WAN else
                     ": the regions share this machine's loopback, without delays or cuts"))  # fmt: skip
@@ -80,4 +83,4 @@ def _counted(machines: list[Machine]) -> list[str]:
 
 def _row(machine: Machine) -> dict[str, object]:
     return {"id": machine.id, "name": machine.name, "region": machine.region,
-            "role": machine.role, "health": "passing" if machine.healthy else "critical"}  # fmt: skip
+            "role": machine.role, "health": health(machine)}  # fmt: skip

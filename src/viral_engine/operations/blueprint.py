@@ -22,7 +22,7 @@ from viral_engine.fly.model import (
     StopConfig,
 )
 from viral_engine.operations.secrets import Secrets
-from viral_engine.topology.model import BUNDLED_APP, Deployment
+from viral_engine.topology.model import BUNDLED_APP, Deployment, Strategy
 from viral_engine.topology.names import (
     DATABASE_URL,
     REDIS_URL,
@@ -217,8 +217,13 @@ class Blueprint:
             ),
             restart=Restart(max_retries=CRASHES_FORGIVEN),
             stop_config=StopConfig(signal="SIGTERM", timeout=service.kill_timeout),
-            metadata=_metadata(place),
+            metadata={**_metadata(place), **self._standing_by()},
         )  # fmt: skip
+
+    def _standing_by(self) -> dict[str, str]:
+        """Tell every later operation how machines stand by, where one region serves."""
+        passive = self.deployment.strategy is Strategy.ACTIVE_PASSIVE
+        return {"viral_standby": self.deployment.standby.value} if passive else {}
 
     def _app_check(self) -> Check:
         """The declared check; somebody else's app is only asked whether it accepts connections."""

@@ -20,7 +20,7 @@ from viral_engine.operations.progress import Progress, step
 from viral_engine.operations.rebuild_etcd import carried_over
 from viral_engine.operations.secrets import Secrets
 from viral_engine.operations.serving import wait_until_aware, wait_until_routed
-from viral_engine.topology.model import BUNDLED_APP, Deployment
+from viral_engine.topology.model import BUNDLED_APP, Deployment, Standby, Strategy
 
 PRIMARY_WITHIN = timedelta(seconds=120)
 HEALTHY_WITHIN = timedelta(seconds=120)
@@ -64,14 +64,19 @@ class BringUp:
             await self._wait_for_primary()
         with step(self.progress, "Start app machines"):
             await self._ensure_made(serving)
-            await self._ensure_running(blueprint, serving)
+            waiting = self._standing_by(serving)
+            active = [place for place in serving if place not in waiting]
+            await self._ensure_duty(active, waiting)
+            stopped = waiting if self.deployment.standby is Standby.STOPPED else []
+            await self._ensure_stopped(blueprint, stopped)
+            await self._ensure_running(blueprint, [p for p in serving if p not in stopped])
         if self.deployment.service.app == BUNDLED_APP:
             with step(self.progress, "Migrate the database"):
-                await self._migrate(serving[0])
+                await self._migrate(active[0])
         with step(self.progress, "Wait until every machine is healthy"):
-            await self._wait_until_healthy(wanted)
+            await self._wait_until_healthy(tuple(p for p in wanted if p not in stopped))
         with step(self.progress, "Wait until every edge serves users"):
-            await self._wait_until_serving(serving)
+            await self._wait_until_serving(active)
         return [self._machines[place.name] for place in wanted]
 
     async def _ensure_apps(self) -> None:
@@ -124,6 +129,30 @@ class BringUp:
 
     async def _ensure_running(self, blueprint: Blueprint, wanted: list[Place]) -> None:
         await asyncio.gather(*(self._ensure_one(blueprint, place) for place in wanted))
+
+    def _standing_by(self, serving: list[Place]) -> list[Place]:
+        """Who stands by: where one region serves, all that are not where the primary is now."""
+        if self.deployment.strategy is Strategy.ACTIVE_ACTIVE:
+            return []
+        return [place for place in serving if place.region != self.primary_region]
+
+    async def _ensure_duty(self, active: list[Place], waiting: list[Place]) -> None:
+        """Cordon who stands by, before it is started; what an operator cordoned stays so else."""
+        for place in waiting:
+            await self.client.cordon_machine(place.app, self._machines[place.name].id)
+        if self.deployment.strategy is Strategy.ACTIVE_PASSIVE:
+            for place in active:
+                await self.client.uncordon_machine(place.app, self._machines[place.name].id)
+
+    async def _ensure_stopped(self, blueprint: Blueprint, stopped: list[Place]) -> None:
+        """Have machines that stand by ready to start with the right configuration."""
+        for place in stopped:
+            machine = self._machines[place.name]
+            if machine.state in (MachineState.STARTED, MachineState.STARTING):
+                await self.client.stop_machine(place.app, machine.id)
+            config = blueprint.config(place, None)
+            if machine.config != config:
+                await self.client.update_machine(place.app, machine.id, config, launch=False)
 
     async def _ensure_one(self, blueprint: Blueprint, place: Place) -> None:
         machine = self._machines[place.name]

@@ -53,13 +53,29 @@ async def change_duty(
     progress: Progress,
 ) -> DutyDone:
     """Do what was planned, stage by stage; raises ViralError where it is not so in the end."""
-    for stage in plan.stages:
-        await asyncio.gather(*(_do(client, task, plan, progress) for task in stage))
+    await do_stages(client, plan.stages, progress, must_drain=plan.act is Act.DRAIN)
     changed = dict.fromkeys(task.of.machine for stage in plan.stages for task in stage)
     return DutyDone(plan.target, plan.act, tuple(changed))
 
 
-async def _do(client: FlyClient, task: Task, plan: DutyPlan, progress: Progress) -> None:
+async def do_stages(
+    client: FlyClient,
+    stages: tuple[tuple[Task, ...], ...],
+    progress: Progress,
+    *,
+    must_drain: bool = False,
+) -> None:
+    """Do tasks stage by stage, those of one stage at once; raises ViralError for the first failure.
+
+    With ``must_drain`` a connection that does not end in time is one.
+    """
+    for stage in stages:
+        await asyncio.gather(
+            *(_do(client, task, progress, must_drain=must_drain) for task in stage)
+        )
+
+
+async def _do(client: FlyClient, task: Task, progress: Progress, *, must_drain: bool) -> None:
     one = task.of
     with step(progress, task.sentence):
         match task.act:
@@ -68,7 +84,7 @@ async def _do(client: FlyClient, task: Task, plan: DutyPlan, progress: Progress)
             case Act.UNCORDON:
                 await client.uncordon_machine(one.app, one.machine)
             case Act.DRAIN:
-                await _drain(client, one, progress, must=plan.act is Act.DRAIN)
+                await _drain(client, one, progress, must=must_drain)
             case Act.STOP:
                 await client.stop_machine(one.app, one.machine)
                 await client.wait_for(

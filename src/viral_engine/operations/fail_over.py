@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 from viral_engine.clock import NotYet, wait_until
 from viral_engine.errors import MisuseError, RefusedError
 from viral_engine.fly.client import FlyClient
+from viral_engine.operations.change_duty import do_stages
 from viral_engine.operations.control import ctl
 from viral_engine.operations.formation import Formation, Standing, ask_standing
 from viral_engine.operations.progress import Progress, step
+from viral_engine.operations.turn_over import TurnOver, plan_turn_over
 
 HANDED_OVER_WITHIN = timedelta(seconds=90)
 ACKNOWLEDGES_WITHIN = timedelta(seconds=30)
@@ -31,14 +33,19 @@ class FailoverPlan:
     to: str
     lag_bytes: int
     handed_over: bool = False
+    streams: bool = True
+    """Whether the old primary can come back now; one whose machine is stopped is not waited for."""
+    turn: TurnOver = field(default_factory=TurnOver)
 
     @property
     def steps(self) -> tuple[str, ...]:
         """The steps in their order, as they are shown before and while they are done."""
         return (
+            *(task.sentence for stage in self.turn.activate for task in stage),
             *(() if self.handed_over else (self.hand_over,)),
             self.acknowledge,
-            self.stream,
+            *(task.sentence for stage in self.turn.stand_down for task in stage),
+            *((self.stream,) if self.streams else ()),
         )
 
     @property
@@ -98,7 +105,7 @@ def plan_failover(formation: Formation, to: str, *, max_lag: int = DEFAULT_MAX_L
             f"{to} is not the synchronous standby: what was acknowledged might not be there.",
             suggestion=f"The synchronous standby is: {now}.",
         )
-    return FailoverPlan(primary.region, to, lag)
+    return FailoverPlan(primary.region, to, lag, turn=plan_turn_over(formation, to))
 
 
 def lag_of(target: Standing, primary: Standing) -> int:
@@ -112,11 +119,16 @@ def _rest_of(formation: Formation, target: Standing) -> FailoverPlan:
     """What an interrupted failover left to do; raises MisuseError where that is nothing."""
     others = [one for one in formation.databases if one is not target]
     waiting = [one.region for one in others if one.running and not one.streaming]
-    if target.acknowledges and not waiting and (target.synchronous or not others):
+    turn = plan_turn_over(formation, target.region)
+    protected = not waiting and (target.synchronous or not others)
+    if target.acknowledges and protected and turn.is_done:
         raise MisuseError(f"{target.region} is the primary already.")
     if not others:
         raise RefusedError(f"{target.region} is the primary, and acknowledges no writes.")
-    return FailoverPlan((waiting or [others[0].region])[0], target.region, 0, handed_over=True)
+    was = (waiting or [others[0].region])[0]
+    # One that is stopped or lost must not keep users from being served by the new region.
+    streams = not formation.at(was).error or turn.is_done
+    return FailoverPlan(was, target.region, 0, handed_over=True, streams=streams, turn=turn)
 
 
 def _refuse_ill(formation: Formation, primary: Standing) -> None:
@@ -169,13 +181,16 @@ async def fail_over(
     """
     target = formation.at(plan.to)
     paused: float | None = None
+    await do_stages(client, plan.turn.activate, progress)
     if not plan.handed_over:
         with step(progress, plan.hand_over):
             paused = await _hand_over(client, formation.at(plan.was), plan.to)
     with step(progress, plan.acknowledge):
-        await until_acknowledges(client, target)
-    with step(progress, plan.stream):
-        now = await until_protected(client, target, formation.at(plan.was))
+        now = await until_acknowledges(client, target)
+    await do_stages(client, plan.turn.stand_down, progress)
+    if plan.streams:
+        with step(progress, plan.stream):
+            now = await until_protected(client, target, formation.at(plan.was))
     return Outcome(plan.to, plan.was, now.synchronous, paused)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from viral_engine.errors import MisuseError, RefusedError
 from viral_engine.operations.formation import Formation, Standing
+from viral_engine.operations.turn_over import TurnOver, plan_turn_over
 
 __all__ = ["Fenced", "Losses", "PromotionPlan", "is_safe_to_rebuild", "plan_promotion"]
 
@@ -67,6 +68,7 @@ class PromotionPlan:
     losses: Losses
     fence: tuple[Fenced, ...]
     voices: tuple[str, ...]
+    turn: TurnOver = field(default_factory=TurnOver)
 
     @property
     def steps(self) -> tuple[str, ...]:
@@ -74,7 +76,9 @@ class PromotionPlan:
         return (
             *(self.stop(one) for one in self.fence),
             *((self.rebuild_step,) if self.rebuild else ()),
+            *(task.sentence for stage in self.turn.activate for task in stage),
             self.promote_step,
+            *(task.sentence for stage in self.turn.stand_down for task in stage),
         )
 
     def stop(self, one: Fenced) -> str:
@@ -133,6 +137,7 @@ def plan_promotion(formation: Formation, to: str, *, force: bool) -> PromotionPl
         losses=losses_of(formation, target, was),
         fence=_to_fence(formation, target, was, rebuild=rebuild),
         voices=tuple(target.voices),
+        turn=plan_turn_over(formation, to),
     )
 
 

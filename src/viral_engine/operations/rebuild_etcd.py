@@ -10,6 +10,7 @@ from viral_engine.clock import NotYet, wait_until
 from viral_engine.errors import PlatformError
 from viral_engine.fly.client import FlyClient
 from viral_engine.fly.model import Machine, MachineConfig
+from viral_engine.operations.control import ctl
 from viral_engine.operations.formation import Formation, Standing, ask_standing
 from viral_engine.operations.progress import Progress
 
@@ -47,17 +48,20 @@ async def rebuild_etcd(
         except PlatformError as error:
             progress.seen("etcd", f"{one.name} could not be told: {error.message}")
     await client.update_machine(target.app, target.machine, with_setting(survivor.config, setting))
-    await _until_majority(client, target)
+    now = await _until_majority(client, target)
+    if now.operator:
+        # Its command could not give it back, or died, when the majority was lost.
+        await ctl(client, now, "unlock", "--holder", now.operator["holder"])
 
 
-async def _until_majority(client: FlyClient, target: Standing) -> None:
-    async def has_majority() -> bool | NotYet:
+async def _until_majority(client: FlyClient, target: Standing) -> Standing:
+    async def has_majority() -> Standing | NotYet:
         now = await ask_standing(client, target)
         if now.error or now.role == "unknown":
             return NotYet(now.error or "PostgreSQL does not answer yet")
-        return now.majority or NotYet("etcd has no majority yet")
+        return now if now.majority else NotYet("etcd has no majority yet")
 
-    await wait_until(
+    return await wait_until(
         has_majority, timeout=REBUILT_WITHIN, interval=POLL,
         waiting_for=f"etcd in {target.region} to lead itself",
     )  # fmt: skip

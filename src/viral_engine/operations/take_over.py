@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from viral_engine.errors import OperationError
+from viral_engine.errors import OperationError, PlatformError
 from viral_engine.fly.client import FlyClient
+from viral_engine.operations.change_duty import do_stages
 from viral_engine.operations.control import ctl
 from viral_engine.operations.fail_over import until_acknowledges
 from viral_engine.operations.fence import fence, until_lapsed
@@ -78,9 +79,14 @@ async def take_over(
     if plan.rebuild:
         with step(progress, plan.rebuild_step):
             await rebuild_etcd(client, formation, target, stopped=stopped, progress=progress)
+    await do_stages(client, plan.turn.activate, progress)
     with step(progress, plan.promote_step):
         await ctl(client, target, "promote")
         now = await until_acknowledges(client, target, within=PROMOTED_WITHIN)
+    try:
+        await do_stages(client, plan.turn.stand_down, progress)
+    except PlatformError as error:  # a lost region's machines serve nobody anyhow
+        progress.seen("standby", f"not all of the others stand by: {error.message}")
     return Promoted(plan.to, plan.was, now.synchronous, _to_bring_back(formation, stopped, target),
                     plan.losses.bytes)  # fmt: skip
 

@@ -23,6 +23,7 @@ from viral_engine.topology.model import (
     Guest,
     RegionPlan,
     Service,
+    Standby,
     Strategy,
     default_consistency,
     default_deployment,
@@ -189,6 +190,7 @@ def _build(values: Values) -> Deployment:
         regions=regions,
         witness=(top["witness"] or None) if "witness" in top else choose_witness(codes),
         strategy=top.get("strategy", Strategy.ACTIVE_ACTIVE),
+        standby=top.get("standby", Standby.STARTED),
         consistency=default_consistency(service.app) | _fields(values, ("consistency",)),
         database=Database(
             **_fields(values, ("database",)),

@@ -21,6 +21,7 @@ __all__ = [
     "Guest",
     "RegionPlan",
     "Service",
+    "Standby",
     "Sticky",
     "Strategy",
     "default_consistency",
@@ -36,6 +37,13 @@ class Strategy(StrEnum):
 
     ACTIVE_ACTIVE = "active-active"
     ACTIVE_PASSIVE = "active-passive"
+
+
+class Standby(StrEnum):
+    """How the app machines of the other regions stand by where one region serves."""
+
+    STARTED = "started"
+    STOPPED = "stopped"
 
 
 class Consistency(StrEnum):
@@ -158,6 +166,7 @@ class Deployment:
     regions: tuple[RegionPlan, ...]
     witness: str | None
     strategy: Strategy = Strategy.ACTIVE_ACTIVE
+    standby: Standby = Standby.STARTED
     consistency: Mapping[str, Consistency] = field(default_factory=dict)
     database: Database = field(default_factory=Database)
     cache: Cache = field(default_factory=Cache)

@@ -25,7 +25,7 @@ from viral_engine.topology.kinds import (
     numbers,
     whole,
 )
-from viral_engine.topology.model import Consistency, CpuKind, Sticky, Strategy
+from viral_engine.topology.model import Consistency, CpuKind, Standby, Sticky, Strategy
 
 __all__ = ["KEYS", "NAMES", "Path"]
 
@@ -46,6 +46,7 @@ KEYS = _by_path(
         "app": APP_NAME,
         "primary_region": REGION,
         "strategy": choice(Strategy),
+        "standby": choice(Standby),
         "witness": WITNESS,
         "regions.*.min": whole(0, 1000),
         "regions.*.max": whole(1, 1000),
