@@ -66,6 +66,12 @@ def test_a_start_undoes_it_in_the_opposite_order() -> None:
     assert plan_duty(WELL, Act.START, "lhr").stages == ()
 
 
+def test_a_region_that_stands_by_starts_without_the_machines_that_users_reach() -> None:
+    gone = changed(app_lhr_1="both", database_lhr="both")
+    plan = plan_duty(replace(gone, passive="stopped"), Act.START, "lhr")
+    assert {task.of.role for stage in plan.stages for task in stage} == {"database"}
+
+
 @pytest.mark.parametrize(
     ("act", "target", "said"),
     [

@@ -75,6 +75,9 @@ def plan_duty(formation: Formation, act: Act, target: str, *, force: bool = Fals
     if act in {Act.CORDON, Act.UNCORDON, Act.DRAIN} and target not in {m.name for m in chosen}:
         # Users reach a region by these. The database's own address must not vanish with them.
         chosen = [one for one in chosen if one.role == "app"] or chosen
+    if act is Act.START and target in formation.regions and _stands_by(formation, target):
+        # Its app machines serve nobody until a failover turns that over.
+        chosen = [one for one in chosen if one.role != "app"]
     against = list(_objections(formation, act, chosen))
     if against and not force:
         raise RefusedError(
@@ -83,6 +86,12 @@ def plan_duty(formation: Formation, act: Act, target: str, *, force: bool = Fals
         )
     stages = tuple(stage for stage in _stages(act, chosen) if stage)
     return DutyPlan(target, act, stages, tuple(against))
+
+
+def _stands_by(formation: Formation, region: str) -> bool:
+    """Whether users are led to another region, where one serves and the others stand by."""
+    primary = formation.primary
+    return formation.passive is not None and primary is not None and primary.region != region
 
 
 def _chosen(formation: Formation, target: str) -> list[Attendance]:
