@@ -131,7 +131,7 @@ class World:
         except BaseException:
             for region in self.addresses:
                 if self.log(region).exists():
-                    print(f"--- {region}\n{self.said(region)[-6000:]}")
+                    sys.stdout.write(f"--- {region}\n{self.said(region)[-6000:]}\n")
             raise
 
 
