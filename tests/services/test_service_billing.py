@@ -116,6 +116,66 @@ async def test_an_account_that_is_full_takes_no_more_and_the_source_keeps_its_ow
     assert await balance(iad, other) == 500
 
 
+async def test_an_organization_sees_all_its_balances_and_movements_of_one_moment(
+    iad: httpx.AsyncClient,
+) -> None:
+    one, _other = await account(iad, 500), await account(iad, 7)
+    of = (await iad.get(f"/api/billing/accounts/{one}")).json()["organization_id"]
+    opened = await iad.post("/api/billing/accounts", json={"organization_id": of, "name": "second"})
+    second = opened.json()["id"]
+    seen: list[int] = []
+
+    async def watch() -> None:
+        for _ in range(20):
+            page = await iad.get(f"/api/billing/organizations/{of}/accounts")
+            seen.append(sum(found["balance_cents"] for found in page.json()["items"]))
+
+    moves = [sent(iad, one, second, 3) for _ in range(20)]
+    await asyncio.gather(watch(), watch(), *moves)
+    assert set(seen) == {500}
+    pages, query = [], {"limit": "15"}
+    while query:
+        found = (await iad.get(f"/api/billing/organizations/{of}/entries", params=query)).json()
+        pages.append(found["items"])
+        query = {"limit": "15", "after": found["next"]} if found["next"] else {}
+    assert [len(page) for page in pages] == [15, 15, 11]
+    assert {entry["account_id"] for page in pages for entry in page} == {one, second}
+
+
+async def test_a_transfer_shows_the_statement_that_it_led_to(iad: httpx.AsyncClient) -> None:
+    one, two = await account(iad, 500), await account(iad, 500)
+    body = {"source_id": one, "target_id": two, "amount_cents": 1, "statement": 3}
+    answers = await asyncio.gather(
+        *(iad.post("/api/billing/transfers", json=body | {"note": f"n{n}"}) for n in range(6))
+    )
+    for answer in answers:
+        made = answer.json()
+        for half in ("source", "target"):
+            of = made[half]["account_id"]
+            shown = [entry for entry in made["statement"] if entry["account_id"] == of]
+            balances = [entry["balance_cents"] for entry in shown]
+            step = 1 if half == "target" else -1
+            assert shown[-1] == made[half]
+            assert balances == [balances[0] + step * n for n in range(len(balances))]
+            assert len(shown) <= 3
+    assert (await sent(iad, one, two, 1)).json()["statement"] == []
+    refused = await iad.post("/api/billing/transfers", json=body | {"statement": 101})
+    assert refused.status_code == 422
+
+
+async def test_movements_stay_in_order_when_a_new_primarys_clock_is_behind(
+    iad: httpx.AsyncClient, postgres_pair: PostgresPair, migrated: str
+) -> None:
+    of = await account(iad)
+    query = f"update billing_accounts set updated_at = now() + interval '1 hour' where id = '{of}'"
+    await postgres_pair.primary.ask(query, migrated)
+    for cents in (5, 6, 7):
+        assert (await moved(iad, of, "credits", cents)).status_code == 201
+    found = await entries(iad, of)
+    assert [entry["balance_cents"] for entry in found] == [5, 11, 18]
+    assert len({entry["created_at"] for entry in found}) == 3
+
+
 @pytest.mark.parametrize("amount", [0, -1, 1.5, "1", True, 10**12 + 1, None])
 async def test_an_amount_that_is_none_is_refused(iad: httpx.AsyncClient, amount: object) -> None:
     of = await account(iad)

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import TypeVar
 from uuid import UUID
 
 import psycopg
@@ -58,11 +60,18 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """Money that went from one account to another: both entries, or neither."""
+    """Money that went from one account to another: both entries, or neither.
+
+    ``statement`` has the latest movements of both accounts, these included, as far as asked for.
+    """
 
     id: UUID
     source: Entry
     target: Entry
+    statement: Sequence[Entry] = ()
+
+
+R = TypeVar("R", Account, Entry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,25 +135,26 @@ class Billing:
 
     async def page(self, *, after: Cursor | None, limit: int) -> Page[Account]:
         """Return up to ``limit`` accounts (at most 200) that were opened after the cursor's."""
-        first, following = (
-            self._sql["list_billing_accounts"],
-            self._sql["list_billing_accounts_after"],
-        )
-        return await read_page(
-            self._databases, first, following, row=Account, after=after, limit=limit
-        )
+        return await self._page("list_billing_accounts", Account, after, limit)
+
+    async def page_of(
+        self, organization_id: UUID, *, after: Cursor | None, limit: int
+    ) -> Page[Account]:
+        """Return the same of one organization: the balances of a page are those of one moment."""
+        values = {"organization_id": organization_id}
+        return await self._page("list_organization_accounts", Account, after, limit, values)
 
     async def entries(self, account_id: UUID, *, after: Cursor | None, limit: int) -> Page[Entry]:
         """Return up to ``limit`` entries (at most 200) of an account, in the order of its balances."""
-        return await read_page(
-            self._databases,
-            self._sql["list_entries"],
-            self._sql["list_entries_after"],
-            row=Entry,
-            after=after,
-            limit=limit,
-            values={"account_id": account_id},
-        )
+        values = {"account_id": account_id}
+        return await self._page("list_entries", Entry, after, limit, values)
+
+    async def entries_of(
+        self, organization_id: UUID, *, after: Cursor | None, limit: int
+    ) -> Page[Entry]:
+        """Return up to ``limit`` entries (at most 200) of all accounts of an organization."""
+        values = {"organization_id": organization_id}
+        return await self._page("list_organization_entries", Entry, after, limit, values)
 
     async def move(
         self, account_id: UUID, *, kind: EntryKind, amount_cents: int, note: str
@@ -163,9 +173,12 @@ class Billing:
             return Refused(found[0], reason or "the balance was another a moment ago")
 
     async def transfer(
-        self, source_id: UUID, target_id: UUID, *, amount_cents: int, note: str
+        self, source_id: UUID, target_id: UUID, *, amount_cents: int, note: str, statement: int = 0
     ) -> Transfer | Refused | UUID:
-        """Move money between two accounts; the id of one that is not there comes back alone."""
+        """Move money between two accounts; the id of one that is not there comes back alone.
+
+        ``statement`` is how many of the latest movements of each account are read with it.
+        """
         async with self._databases.writing() as connection:
             locked = await self._locked(connection, [source_id, target_id])
             accounts = {account.id: account for account in locked}
@@ -183,7 +196,29 @@ class Billing:
             if source is None or target is None:
                 msg = "an account changed while it was locked"
                 raise AssertionError(msg)
-            return Transfer(transfer_id, source, target)
+            if not statement:
+                return Transfer(transfer_id, source, target)
+            # Both accounts are locked until the end: nothing comes between the movement and this.
+            found = await self._latest(connection, [source_id, target_id], limit=statement)
+            return Transfer(transfer_id, source, target, found)
+
+    async def _page(
+        self,
+        statement: str,
+        row: type[R],
+        after: Cursor | None,
+        limit: int,
+        values: Mapping[str, object] | None = None,
+    ) -> Page[R]:
+        first, following = self._sql[statement], self._sql[f"{statement}_after"]
+        return await read_page(
+            self._databases, first, following, row=row, after=after, limit=limit, values=values
+        )
+
+    async def _latest(self, connection: Connection, ids: list[UUID], *, limit: int) -> list[Entry]:
+        cursor = connection.cursor(row_factory=class_row(Entry))
+        await cursor.execute(self._sql["latest_entries"], {"ids": ids, "limit": limit})
+        return await cursor.fetchall()
 
     async def _locked(self, connection: Connection, ids: list[UUID]) -> list[Account]:
         cursor = connection.cursor(row_factory=class_row(Account))
@@ -205,12 +240,12 @@ class Billing:
         await cursor.execute(self._sql["move"], values)
         entry = await cursor.fetchone()
         if entry is not None:
-            details = {"amount_cents": entry.amount_cents, "balance_cents": entry.balance_cents}
+            moved = {"amount_cents": entry.amount_cents, "balance_cents": entry.balance_cents}
             await self._audit.record(
                 connection,
                 resource="billing",
                 row_id=account_id,
                 action=movement.kind.value,
-                details={**details, "entry": str(entry.id)},
+                details=moved | {"entry": str(entry.id)},
             )
         return entry

@@ -1,114 +1,27 @@
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Annotated, Self
 from uuid import UUID
 
 from fastapi import APIRouter, HTTPException, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from viral_engine.service.billing import Account, Billing, Entry, EntryKind, Refused, Transfer
-from viral_engine.service.pages import AfterQuery, LimitQuery, cursor_of
+from viral_engine.service.billing_shapes import (
+    AccountPage,
+    AccountShape,
+    EntryPage,
+    EntryShape,
+    Movement,
+    NewAccount,
+    NewTransfer,
+    TransferShape,
+)
+from viral_engine.service.pages import AfterQuery, LimitQuery, Page, cursor_of
 from viral_engine.service.preconditions import IfNoneMatch, answered, unless_unchanged
 from viral_engine.service.problems import RefusedError
 from viral_engine.service.responses import READ, TAGGED, UNCHANGED, WRITE, problems
-from viral_engine.service.shapes import Note, Title
 
 __all__ = ["billing_routes"]
-
-Amount = Annotated[
-    int, Field(strict=True, ge=1, le=10**12, description="In cents; the call says the direction")
-]
-
-
-class NewAccount(BaseModel):
-    """An account to be opened; it begins with nothing."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    organization_id: UUID
-    name: Title
-
-
-class Movement(BaseModel):
-    """Money to be charged or credited."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    amount_cents: Amount
-    note: Note = ""
-
-
-class NewTransfer(BaseModel):
-    """Money to go from one account to another."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    source_id: UUID
-    target_id: UUID
-    amount_cents: Amount
-    note: Note = ""
-
-    @model_validator(mode="after")
-    def _between_two(self) -> Self:
-        if self.source_id == self.target_id:
-            msg = "source_id and target_id are the same account"
-            raise ValueError(msg)
-        return self
-
-
-class AccountShape(BaseModel):
-    """An account as it is answered."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    id: UUID
-    organization_id: UUID
-    name: str
-    balance_cents: int
-    created_at: datetime
-    updated_at: datetime
-    version: int
-
-
-class EntryShape(BaseModel):
-    """A movement as it is answered, with the balance that it led to."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    id: UUID
-    account_id: UUID
-    kind: EntryKind
-    amount_cents: int
-    balance_cents: int
-    transfer_id: UUID | None
-    note: str
-    created_at: datetime
-
-
-class TransferShape(BaseModel):
-    """A transfer as it is answered: what left, and what came."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    id: UUID
-    source: EntryShape
-    target: EntryShape
-
-
-class AccountPage(BaseModel):
-    """Some accounts in the order of their opening; ``next`` is the ``after`` of the next page."""
-
-    items: list[AccountShape]
-    next: str | None
-
-
-class EntryPage(BaseModel):
-    """Some entries in the order of their balances; ``next`` is the ``after`` of the next page."""
-
-    items: list[EntryShape]
-    next: str | None
 
 
 def billing_routes(billing: Billing) -> APIRouter:
@@ -116,6 +29,7 @@ def billing_routes(billing: Billing) -> APIRouter:
     router = APIRouter(prefix="/api/billing", tags=["billing"])
     _add_accounts(router, billing)
     _add_movements(router, billing)
+    _add_organizations(router, billing)
     return router
 
 
@@ -138,9 +52,7 @@ def _add_accounts(router: APIRouter, billing: Billing) -> None:
     @router.get("/accounts", responses=READ)
     async def list_accounts(after: AfterQuery = None, limit: LimitQuery = 50) -> AccountPage:
         """List accounts in the order of their opening, a page at a time."""
-        page = await billing.page(after=cursor_of(after), limit=limit)
-        items = [shape.model_validate(account) for account in page.items]
-        return AccountPage(items=items, next=page.next_text)
+        return _accounts(await billing.page(after=cursor_of(after), limit=limit))
 
     @router.get(
         "/accounts/{account_id}",
@@ -160,9 +72,7 @@ def _add_accounts(router: APIRouter, billing: Billing) -> None:
         account_id: UUID, after: AfterQuery = None, limit: LimitQuery = 50
     ) -> EntryPage:
         """List the movements of an account; none where there is no such account."""
-        page = await billing.entries(account_id, after=cursor_of(after), limit=limit)
-        items = [EntryShape.model_validate(entry) for entry in page.items]
-        return EntryPage(items=items, next=page.next_text)
+        return _entries(await billing.entries(account_id, after=cursor_of(after), limit=limit))
 
 
 def _add_movements(router: APIRouter, billing: Billing) -> None:
@@ -198,13 +108,42 @@ def _add_movements(router: APIRouter, billing: Billing) -> None:
     async def transfer(new: NewTransfer) -> Transfer:
         """Move money from one account to another in one transaction; 409 where there is less."""
         outcome = await billing.transfer(
-            new.source_id, new.target_id, amount_cents=new.amount_cents, note=new.note
-        )
+            new.source_id, new.target_id, amount_cents=new.amount_cents, note=new.note,
+            statement=new.statement,
+        )  # fmt: skip
         if isinstance(outcome, UUID):
             raise HTTPException(404, _missing(outcome))
         if isinstance(outcome, Refused):
             raise _refused(outcome)
         return outcome
+
+
+def _add_organizations(router: APIRouter, billing: Billing) -> None:
+    @router.get("/organizations/{organization_id}/accounts", responses=READ)
+    async def list_organization_accounts(
+        organization_id: UUID, after: AfterQuery = None, limit: LimitQuery = 50
+    ) -> AccountPage:
+        """List the accounts of an organization; the balances of a page are those of one moment."""
+        place = cursor_of(after)
+        return _accounts(await billing.page_of(organization_id, after=place, limit=limit))
+
+    @router.get("/organizations/{organization_id}/entries", responses=READ)
+    async def list_organization_entries(
+        organization_id: UUID, after: AfterQuery = None, limit: LimitQuery = 50
+    ) -> EntryPage:
+        """List the movements of all accounts of an organization; a page is one moment's."""
+        place = cursor_of(after)
+        return _entries(await billing.entries_of(organization_id, after=place, limit=limit))
+
+
+def _accounts(page: Page[Account]) -> AccountPage:
+    items = [AccountShape.model_validate(account) for account in page.items]
+    return AccountPage(items=items, next=page.next_text)
+
+
+def _entries(page: Page[Entry]) -> EntryPage:
+    items = [EntryShape.model_validate(entry) for entry in page.items]
+    return EntryPage(items=items, next=page.next_text)
 
 
 def _made(outcome: Entry | Refused | None, account_id: UUID) -> Entry:
