@@ -7,7 +7,7 @@ import tomllib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from viral_engine.topology.lines import key_lines, line_of
+from viral_engine.topology.lines import KeyPath, key_lines, line_of
 
 TRICKY = '''\
 # [comment] a = 1
@@ -26,6 +26,12 @@ w = 1 \'\'\'
 inline = { four = 4 }
   [[many]]
   five = "\\"[" # six = 6
+  [many.deep]
+  six = 6
+[[many]]
+  [[many.more]]
+  [[many.more]]
+  seven = 7
 '''
 
 
@@ -41,7 +47,15 @@ def test_keys_are_found_and_look_alikes_are_not() -> None:
         ("one", "two.three"): 13,
         ("one", "two.three", "inline"): 14,
         ("many",): 15,
-        ("many", "five"): 16,
+        ("many", 0): 15,
+        ("many", 0, "five"): 16,
+        ("many", 0, "deep"): 17,
+        ("many", 0, "deep", "six"): 18,
+        ("many", 1): 19,
+        ("many", 1, "more"): 20,
+        ("many", 1, "more", 0): 20,
+        ("many", 1, "more", 1): 21,
+        ("many", 1, "more", 1, "seven"): 22,
     }
 
 
@@ -61,7 +75,7 @@ def test_every_key_of_a_table_is_found_where_it_was_written(
     values: list[str], between: list[str]
 ) -> None:
     text = "[t]\n"
-    expected: dict[tuple[str, ...], int] = {("t",): 1}
+    expected: dict[KeyPath, int] = {("t",): 1}
     for number, (value, gap) in enumerate(zip(values, between, strict=False)):
         text += f"{gap}\n"
         expected["t", f"k{number}"] = text.count("\n") + 1

@@ -6,30 +6,32 @@ import re
 import tomllib
 from collections.abc import Mapping
 
-__all__ = ["key_lines", "line_of"]
+__all__ = ["KeyPath", "key_lines", "line_of"]
 
-Path = tuple[str, ...]
+KeyPath = tuple[str | int, ...]
+"""Names of keys; behind the name of an array of tables the number of the table in it, from 0."""
 
 _PART = r"""(?:[A-Za-z0-9_-]+|"(?:\\.|[^"\\])*"|'[^']*')"""
 _KEY = rf"{_PART}(?:[ \t]*\.[ \t]*{_PART})*"
-_HEADER = re.compile(rf"[ \t]*\[\[?[ \t]*({_KEY})[ \t]*\]")
+_HEADER = re.compile(rf"[ \t]*(\[\[?)[ \t]*({_KEY})[ \t]*\]")
 _PAIR = re.compile(rf"[ \t]*({_KEY})[ \t]*=")
 _TOKEN = re.compile(r'''"""|\'\'\'|"(?:\\.|[^"\\])*"|'[^']*'|#.*|[\[\]{}]''')
 _CLOSING = {'"""': re.compile(r'(?:\\.|[^\\])*?"""'), "'''": re.compile(r".*?'''")}
 
 
-def key_lines(text: str) -> Mapping[Path, int]:
+def key_lines(text: str) -> Mapping[KeyPath, int]:
     """Return the first line, from 1, of every key and table of a text that is valid TOML.
 
     The keys of an inline table are not listed: they stand on the line of the table.
     """
-    found: dict[Path, int] = {}
-    table: Path = ()
+    found: dict[KeyPath, int] = {}
+    last: dict[KeyPath, int] = {}  # of each array of tables the number of its last one
+    table: KeyPath = ()
     state = _State()
     for number, line in enumerate(text.split("\n"), start=1):
         if state.between_values:
             if header := _HEADER.match(line):
-                table = _parts(header[1])
+                table = _table(_parts(header[2]), last, begins=header[1] == "[[")
                 _note(found, table, number)
                 continue
             if pair := _PAIR.match(line):
@@ -40,19 +42,31 @@ def key_lines(text: str) -> Mapping[Path, int]:
     return found
 
 
-def line_of(path: Path, lines: Mapping[Path, int]) -> int | None:
+def line_of(path: KeyPath, lines: Mapping[KeyPath, int]) -> int | None:
     """Return the line of a key, else of the closest table around it that is written out."""
     while path and path not in lines:
         path = path[:-1]
     return lines.get(path)
 
 
-def _note(found: dict[Path, int], path: Path, number: int) -> None:
+def _table(parts: tuple[str, ...], last: dict[KeyPath, int], *, begins: bool) -> KeyPath:
+    """Return where a header leads: into the last table of each array, or to the one it begins."""
+    path: KeyPath = ()
+    for depth, part in enumerate(parts, start=1):
+        path = (*path, part)
+        if begins and depth == len(parts):
+            last[path] = last.get(path, -1) + 1
+        if path in last:
+            path = (*path, last[path])
+    return path
+
+
+def _note(found: dict[KeyPath, int], path: KeyPath, number: int) -> None:
     for length in range(1, len(path) + 1):
         found.setdefault(path[:length], number)
 
 
-def _parts(dotted: str) -> Path:
+def _parts(dotted: str) -> tuple[str, ...]:
     """Split a dotted key by the parser's own rules for quotes and escapes."""
     parts: list[str] = []
     inner: object = tomllib.loads(f"{dotted} = 0")

@@ -12,7 +12,7 @@ from typing import Any
 
 from viral_engine.errors import TopologyError
 from viral_engine.topology.kinds import Kind, WrongValueError
-from viral_engine.topology.lines import key_lines, line_of
+from viral_engine.topology.lines import KeyPath, key_lines, line_of
 from viral_engine.topology.model import (
     DEFAULT_APP_NAME,
     DEFAULT_REGIONS,
@@ -106,7 +106,7 @@ def _syntax_fault(message: str, text: str) -> str:
     return f"line {match[2]}: not valid TOML: {match[1]} (column {match[3]})"
 
 
-def _report(faults: Iterable[_Fault], lines: Mapping[Path, int]) -> tuple[str, ...]:
+def _report(faults: Iterable[_Fault], lines: Mapping[KeyPath, int]) -> tuple[str, ...]:
     placed = sorted((line_of(fault.path, lines) or 0, fault) for fault in faults)
     return tuple(
         f"line {line}, {'.'.join(fault.path)}: {fault.problem}"
