@@ -109,6 +109,7 @@ def views() -> list[ClusterView]:
     ]
     return [
         *(ClusterView(None, nodes) for nodes in near),
+        ClusterView(None, (NodeView("iad", Role.REPLICA, 1, Lsn(9), 0.0, True, None, "", 1),)),
         *(
             ClusterView(primary.region, (*(() if primary.region == "lhr" else nodes), primary))
             for nodes in near

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from viral_engine.cluster import ClusterView
 from viral_engine.cluster.view import Answer, Observation, build_view
 from viral_engine.data import Need, RouteKind, current_route, decide, read_statements, routed
 from viral_engine.data.decide import Route
+from viral_engine.data.token import SessionToken
 from viral_engine.lsn import Lsn
 
 REGIONS = ("iad", "lhr")
@@ -13,7 +16,8 @@ REGIONS = ("iad", "lhr")
 
 def _view(*, primary: str | None, answering: tuple[str, ...] = REGIONS) -> ClusterView:
     seen = [
-        Observation(region, 0, Answer(region != primary, 1, Lsn(1), 0.0)) for region in answering
+        Observation(region, 0, Answer(region != primary, 1, Lsn(1), 0.0, cluster=0))
+        for region in answering
     ]
     return build_view(REGIONS, seen, now=0, fresh_for=3)
 
@@ -38,6 +42,13 @@ def _view(*, primary: str | None, answering: tuple[str, ...] = REGIONS) -> Clust
             "degraded; reason=replica-unreachable-and-no-primary",
         ),
         (
+            Need.NEAR,
+            "lhr",
+            _view(primary=None, answering=("iad",)),
+            "replay; reason=replica-elsewhere",
+        ),
+        (Need.NEAR, "syd", _view(primary=None), "replay; reason=replica-elsewhere"),
+        (
             Need.PRIMARY,
             "iad",
             _view(primary="iad"),
@@ -54,9 +65,31 @@ def test_a_request_goes_where_its_need_and_the_view_send_it(
 
 
 @pytest.mark.parametrize("primary", [None, "iad", "lhr"])
-def test_a_replayed_request_is_never_replayed_again(primary: str | None) -> None:
-    route = decide(Need.PRIMARY, here="lhr", view=_view(primary=primary), replayed=True)
+@pytest.mark.parametrize("need", list(Need))
+@pytest.mark.parametrize("bound", ["replayed", "a socket"])
+def test_what_was_replayed_or_cannot_be_is_not_replayed(
+    bound: str, need: Need, primary: str | None
+) -> None:
+    seen = _view(primary=primary, answering=("iad",))
+    route = decide(
+        need, here="lhr", view=seen, replayed=bound == "replayed", movable=bound != "a socket"
+    )
     assert route.kind is not RouteKind.REPLAY
+
+
+def test_a_read_goes_to_another_region_only_where_that_shows_all_that_the_client_has_seen() -> None:
+    seen = _view(primary=None, answering=("iad",))
+
+    def decided(position: int, timeline: int = 1) -> str:
+        token = SessionToken(0, timeline, Lsn(position), datetime(2026, 1, 1, tzinfo=UTC))
+        return decide(Need.NEAR, here="lhr", view=seen, token=token, waited=True).name
+
+    assert decided(1) == "replay; reason=replica-elsewhere"
+    assert (
+        decided(2)
+        == decided(1, timeline=2)
+        == ("degraded; reason=replica-unreachable-and-no-primary")
+    )
 
 
 def test_a_route_is_bound_to_the_innermost_scope_and_undone_after_it() -> None:

@@ -6,6 +6,7 @@ from functools import cached_property, lru_cache
 
 from viral_engine.cluster import ClusterView, NodeView, Role
 from viral_engine.data.token import SessionToken
+from viral_engine.lsn import Lsn
 
 __all__ = ["Need", "Route", "RouteKind", "decide"]
 
@@ -25,8 +26,8 @@ class RouteKind(StrEnum):
     """Where a request is served.
 
     ``local``: by this region's node. ``wait``: the same, once it has replayed what the client has
-    seen. ``primary``: here, with the primary asked over the wire. ``replay``: in the primary's
-    region. ``degraded``: nowhere at the moment.
+    seen. ``primary``: here, with the primary asked over the wire. ``replay``: in another region.
+    ``degraded``: nowhere at the moment.
     """
 
     LOCAL = "local"
@@ -89,14 +90,16 @@ def decide(
     """Return where a request is served, from what is known now.
 
     Near data comes from this region's node while that answers and covers the client's ``token``;
-    one that is behind is waited for, unless the request has ``waited``; else from the primary. It
-    is never replayed, so a read survives the loss of either. What needs the primary is served where
-    the primary is, and sent there at most once: a request that was ``replayed`` and still finds the
-    primary elsewhere is served here, never sent round again. That, and what is not ``movable``, such
-    as a socket, asks the primary over the wire.
+    one that is behind is waited for, unless the request has ``waited``; else from the primary. Only
+    without a primary is a read sent to another region, whose replica covers it. What needs the
+    primary is served where the primary is, and sent there at most once: a request that was
+    ``replayed`` and still finds the primary elsewhere is served here, never sent round again. That,
+    and what is not ``movable``, such as a socket, asks the primary over the wire.
     """
     if need is Need.NEAR:
-        return _near(here, view, token, waited=waited)
+        near = _near(here, view, token, waited=waited)
+        can_move = movable and not replayed and near.kind is RouteKind.DEGRADED
+        return (_elsewhere(here, view, token) or near) if can_move else near
     primary = view.writable_region
     lapsed = not view.guarded
     if primary is None:
@@ -131,6 +134,21 @@ def _near(here: str, view: ClusterView, token: SessionToken | None, *, waited: b
     if view.primary_region is None:
         return _route(RouteKind.DEGRADED, f"{why}-and-no-primary")
     return _route(RouteKind.PRIMARY, why, view.primary_region)
+
+
+def _elsewhere(here: str, view: ClusterView, token: SessionToken | None) -> Route | None:
+    """Return the way to the replica of another region that covers a read, the furthest one."""
+    others = [
+        node
+        for node in view.nodes
+        if node.region != here
+        and node.role is Role.REPLICA
+        and (token is None or _why_not_covered(node, view, token) is None)
+    ]
+    if not others:
+        return None
+    furthest = max(others, key=lambda node: (node.timeline or 0, node.lsn or Lsn(0), node.region))
+    return _route(RouteKind.REPLAY, "replica-elsewhere", furthest.region)
 
 
 def _why_not_covered(node: NodeView, view: ClusterView, token: SessionToken) -> str | None:

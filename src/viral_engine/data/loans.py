@@ -90,7 +90,12 @@ class Loans:
 
     def near_route(self, token: SessionToken | None) -> Route:
         """Return the route of a read that waits for nothing."""
-        return decide(Need.NEAR, here=self._here, view=self._view(), token=token, waited=True)
+        return self._decided(self._view(), token)
+
+    def _decided(self, view: ClusterView, token: SessionToken | None) -> Route:
+        return decide(
+            Need.NEAR, here=self._here, view=view, token=token, waited=True, movable=False
+        )
 
     async def _near_loan(self, stack: AsyncExitStack, pool: LazyPool) -> Connection | None:
         try:
@@ -113,7 +118,7 @@ class Loans:
             # covers by itself it may serve.
             alone = replace(self._view(), primary_region=None)
             token = bound.session.token if bound else None
-            again = decide(Need.NEAR, here=self._here, view=alone, token=token, waited=True)
+            again = self._decided(alone, token)
             if bound is None or not (again.is_near and self.near):
                 raise
             connection = await self._near_loan(stack, self.near)

@@ -69,7 +69,10 @@ class Router:
         """Return the route of one piece of work, waiting within the limits where that can help."""
         if need is Need.NEAR:
             session.settle(self.cluster.view)
-            first = decide(need, here=self.here, view=self.cluster.view, token=session.token)
+            first = decide(
+                need, here=self.here, view=self.cluster.view, token=session.token,
+                replayed=replayed, movable=movable,
+            )  # fmt: skip
             if first.kind is RouteKind.LOCAL:
                 return first  # most of all reads: nothing to wait for, and no deadline to make
             return await route_read(
@@ -78,6 +81,7 @@ class Router:
                 session=session,
                 budget=self._wait_budget,
                 deadline=Deadline.after(self._deadline),
+                movable=movable and not replayed,
             )
         view = self.cluster.view
         if view.writable_region is None:
@@ -88,17 +92,23 @@ class Router:
         return decide(need, here=self.here, view=view, replayed=replayed, movable=movable)
 
     async def route_again(
-        self, need: Need, session: Session, *, since: float, deadline: Deadline
+        self,
+        need: Need,
+        session: Session,
+        *,
+        since: float,
+        deadline: Deadline,
+        movable: bool = False,
     ) -> Route:
         """Return a route that was not known at ``since``, the time of a failure, monotonic.
 
-        It stays in this region and waits until the node that it leads to has answered after that;
-        degraded where none has by the deadline.
+        It waits until the node that it leads to has answered after that; degraded where none has by
+        the deadline.
         """
 
         def decided(view: ClusterView) -> Route:
             return decide(
-                need, here=self.here, view=view, token=session.token, waited=True, movable=False
+                need, here=self.here, view=view, token=session.token, waited=True, movable=movable
             )
 
         def is_new(view: ClusterView) -> bool:
@@ -143,6 +153,7 @@ async def route_read(
     session: Session,
     budget: timedelta,
     deadline: Deadline,
+    movable: bool = False,
 ) -> Route:
     """Return where a read is served, waiting for what the session's token asks where that can help.
 
@@ -152,7 +163,7 @@ async def route_read(
     """
     session.settle(cluster.view)
     token = session.token
-    first = route = decide(Need.NEAR, here=here, view=cluster.view, token=token)
+    first = route = decide(Need.NEAR, here=here, view=cluster.view, token=token, movable=movable)
     if token is None:
         return first
     waited, began = False, deadline.clock.monotonic()
@@ -163,22 +174,25 @@ async def route_read(
             lsn=token.position,
             timeout=min(budget, deadline.remaining()),
         )
-        route = _decide_again(cluster.view, here, session)
+        route = _decide_again(cluster.view, here, session, movable=movable)
     if route.kind is RouteKind.DEGRADED:
         view = await cluster.wait_for(
-            lambda seen: _serves(seen, here, token), timeout=deadline.remaining()
+            lambda seen: _serves(seen, here, token, movable=movable), timeout=deadline.remaining()
         )
-        route = _decide_again(view, here, session)
+        route = _decide_again(view, here, session, movable=movable)
     # The view is up to a second old: often the replica had it, and nobody waited.
     if waited and route.kind is RouteKind.LOCAL and route.may_be_old:
         return replace(first, waited_s=deadline.clock.monotonic() - began)
     return route
 
 
-def _decide_again(view: ClusterView, here: str, session: Session) -> Route:
+def _decide_again(view: ClusterView, here: str, session: Session, *, movable: bool) -> Route:
     session.settle(view)
-    return decide(Need.NEAR, here=here, view=view, token=session.token, waited=True)
+    return decide(
+        Need.NEAR, here=here, view=view, token=session.token, waited=True, movable=movable
+    )
 
 
-def _serves(view: ClusterView, here: str, token: SessionToken) -> bool:
-    return _decide_again(view, here, Session(token)).kind is not RouteKind.DEGRADED
+def _serves(view: ClusterView, here: str, token: SessionToken, *, movable: bool) -> bool:
+    route = _decide_again(view, here, Session(token), movable=movable)
+    return route.kind is not RouteKind.DEGRADED

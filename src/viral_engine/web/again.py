@@ -41,7 +41,8 @@ class Again:
 
     It waits for news from after the failure: where the primary moved, or that a node answers again.
     Where every connection is in use and the primary stays where it is, waiting would only add to
-    the queue, so nobody waits for that.
+    the queue, so nobody waits for that; but whoever was held before waits on: all that were held
+    come at once, which is over soon, and it is they who would pay for it.
     """
 
     def __init__(self, router: Router, *, hold: timedelta, clock: Clock = SYSTEM_CLOCK) -> None:
@@ -54,15 +55,17 @@ class Again:
         return Deadline.after(self._hold, self._clock)
 
     async def route(
-        self, need: Need, bound: RequestRoute, fault: DatabaseError, deadline: Deadline
+        self, visit: Visit, bound: RequestRoute, fault: DatabaseError, deadline: Deadline
     ) -> Route | None:
         """Return the route for another attempt, None where there is none in time."""
         failed_at = self._clock.monotonic()
-        if isinstance(fault, BusyError) and not await self._is_lost(deadline):
+        is_new = visit.attempts == 1
+        if isinstance(fault, BusyError) and is_new and not await self._is_lost(deadline):
             return None
         route = await self._router.route_again(
-            need, bound.session, since=failed_at, deadline=deadline
-        )
+            visit.need, bound.session, since=failed_at, deadline=deadline,
+            movable=not visit.is_at_its_end and not bound.session.wrote,
+        )  # fmt: skip
         return None if route.kind is RouteKind.DEGRADED else route
 
     async def _is_lost(self, deadline: Deadline) -> bool:

@@ -178,6 +178,7 @@ class RegionMiddleware:
         self, visit: Visit, bound: RequestRoute, receive: Receive, said: Send
     ) -> None:
         """Serve it here; where a database failed it and it may be repeated it is held instead."""
+        visit.attempts += 1
         try:
             await self._serve_here(visit, bound, receive, said)
         except Exception:
@@ -193,13 +194,16 @@ class RegionMiddleware:
         while visit.is_held and (fault := bound.fault) is not None:
             route = None
             if body.is_whole:
-                route = await self._again.route(visit.need, bound, fault, deadline)
+                route = await self._again.route(visit, bound, fault, deadline)
             visit.is_held = visit.is_dropped = False
             if route is None:
                 visit.is_last = True
                 await send_problem(visit.scope, said, database_problem(fault))
+                return
+            bound.begin_again(route)
+            if route.kind is RouteKind.REPLAY:
+                await self._hand_over(visit, body.again(), said, route)
             else:
-                bound.begin_again(route)
                 await self._attempt(visit, bound, body.again(), said)
 
     async def _serve_here(

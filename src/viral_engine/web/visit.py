@@ -40,7 +40,8 @@ class Visit:
 
     ``has_begun`` once a part of its answer was sent; ``is_dropped`` once its handler's answer is not
     sent, since the request is served elsewhere, or ``is_held`` to be served once more. ``is_last``
-    once that is over, so that whatever it is answered is sent.
+    once that is over, so that whatever it is answered is sent. ``attempts`` counts how often it was
+    begun here.
     """
 
     scope: Scope
@@ -53,6 +54,7 @@ class Visit:
     is_dropped: bool = False
     is_held: bool = False
     is_last: bool = False
+    attempts: int = 0
     goes_home: Home | None = None
 
     @property
