@@ -16,6 +16,7 @@ from viral_engine.operations.drills.history import (
     Operation,
     Outcome,
     Recorder,
+    Step,
     Value,
     read_history,
 )
@@ -40,6 +41,23 @@ def test_what_was_recorded_is_read_back_and_what_never_returned_is_unknown(tmp_p
     assert read_history(tmp_path / "history.jsonl") == [ended, open_read]
     assert (ended.called_at, ended.returned_at, ended.outcome) == (100, 102, Outcome.OK)
     assert (open_read.returned_at, open_read.outcome) == (None, Outcome.UNKNOWN)
+
+
+def test_the_steps_of_a_transaction_are_what_was_meant_and_then_what_was_found(
+    tmp_path: Path,
+) -> None:
+    meant = (Step("a", appended=1),)
+    done = (*meant, Step("a", found=(0, 1)), Step("b", found=()))
+    with (tmp_path / "history.jsonl").open("w", encoding="utf-8") as file:
+        recorder = Recorder(file, now=count().__next__)
+        begun = [
+            recorder.begin(Kind.WRITE, "k", client="c", session="s", steps=meant) for _ in "ab"
+        ]
+        ended = recorder.end(begun[0], Outcome.OK, steps=done)
+        unknown = recorder.end(begun[1], Outcome.UNKNOWN)
+    assert read_history(tmp_path / "history.jsonl") == [ended, unknown]
+    assert (ended.steps, unknown.steps) == (done, meant)
+    assert str(ended) == "#0 s appended 1 to 'a' and found [0, 1] in 'a' and found [] in 'b'"
 
 
 def test_an_operation_is_on_record_before_it_is_sent() -> None:

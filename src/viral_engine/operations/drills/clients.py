@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
@@ -13,10 +13,17 @@ from typing import Any, Self
 
 import httpx
 
-from viral_engine.operations.drills.history import Kind, Operation, Outcome, Recorder, Value
+from viral_engine.operations.drills.history import (
+    Kind,
+    Operation,
+    Outcome,
+    Recorder,
+    Step,
+    Value,
+)
 from viral_engine.operations.drills.outcomes import Answer, read_outcome, write_outcome
 
-__all__ = ["Book", "Client", "Row", "Session"]
+__all__ = ["Book", "Call", "Client", "Row", "Seen", "Session"]
 
 DEADLINE = timedelta(seconds=5)
 
@@ -66,6 +73,30 @@ class Row:
     key: str
     path: str
     field: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request to be sent, and what is meant by it: ``kind`` and ``key`` of the history."""
+
+    kind: Kind
+    key: str
+    method: str
+    path: str
+    body: Mapping[str, object] | None = None
+    written: Value = None
+    steps: tuple[Step, ...] = ()
+    idempotency_key: str = ""
+    attempt: int = 1
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a good answer to a call shows: one value, or steps of a transaction."""
+
+    found: Value = None
+    steps: tuple[Step, ...] | None = None
 
 
 class Client:
@@ -171,12 +202,34 @@ class Client:
         answer = await self.ask("POST", path, body={"name": name}, headers=headers)
         return self._ended(begun, answer, write_outcome(answer))
 
+    async def act(self, call: Call, seen: Callable[[Answer], Seen]) -> Operation:
+        """Send a call and return what was recorded; ``seen`` reads a good answer."""
+        begun = self._book.recorder.begin(
+            call.kind, call.key, client=self.session.name, session=self.session.name,
+            written=call.written, region_asked=self.region, token_dropped=self.session.dropped,
+            idempotency_key=call.idempotency_key, attempt=call.attempt, steps=call.steps,
+        )  # fmt: skip
+        once = {"idempotency-key": call.idempotency_key} if call.idempotency_key else {}
+        answer = await self.ask(
+            call.method, call.path, body=call.body, headers={**call.headers, **once}
+        )
+        is_read = call.kind is Kind.READ
+        outcome = read_outcome(answer) if is_read else write_outcome(answer)
+        shown = seen(answer) if 200 <= answer.status < 300 else Seen()
+        return self._ended(begun, answer, outcome, found=shown.found, steps=shown.steps)
+
     def _ended(
-        self, begun: Operation, answer: Answer, outcome: Outcome, *, found: Value = None
+        self,
+        begun: Operation,
+        answer: Answer,
+        outcome: Outcome,
+        *,
+        found: Value = None,
+        steps: tuple[Step, ...] | None = None,
     ) -> Operation:
         route, reason = answer.route
         ended = self._book.recorder.end(
-            begun, outcome, found=found, mismatched=answer.status == 412,
+            begun, outcome, found=found, steps=steps, mismatched=answer.status == 412,
             revision=answer.revision if outcome is Outcome.OK else None,
             region_served=answer.headers.get("viral-region", ""), route=route,
             reason=reason or answer.problem or answer.text[:6] * (answer.status >= 500),

@@ -18,9 +18,12 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from viral_engine.errors import MisuseError
 
-__all__ = ["Kind", "Operation", "Outcome", "Recorder", "Value", "by_key", "read_history"]
+__all__ = ["Kind", "Operation", "Outcome", "Recorder", "Step", "Value", "by_key", "read_history"]
 
 Value: TypeAlias = str | int | None
+
+SHOWN = 3
+"""How many values of a list are shown, the last ones."""
 
 
 class Kind(StrEnum):
@@ -43,6 +46,24 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a transaction did to one key: it appended a value, or found these in their order."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
+
+    key: str
+    appended: Value = None
+    found: tuple[Value, ...] | None = None
+
+    def __str__(self) -> str:
+        if self.found is None:
+            return f"appended {self.appended!r} to {self.key!r}"
+        skipped = "… " if len(self.found) > SHOWN else ""
+        shown = ", ".join(repr(value) for value in self.found[-SHOWN:])
+        return f"found [{skipped}{shown}] in {self.key!r}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
     """One request of one client; times are nanoseconds of one monotonic clock.
@@ -51,7 +72,8 @@ class Operation:
     ``expected`` what a cas compares with, ``found`` what a read found. ``mismatched`` is set
     for a cas that was refused because it found something else. ``revision`` numbers the version
     that was read or made, and ``if_match`` the one that a write insists on. ``told_lost``: the
-    answer said that what this client had seen was lost.
+    answer said that what this client had seen was lost. ``steps`` are what one request did to
+    several keys at once, in order.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
@@ -78,6 +100,7 @@ class Operation:
     told_lost: bool = False
     idempotency_key: str = ""
     attempt: int = 1
+    steps: tuple[Step, ...] = ()
 
     def __str__(self) -> str:
         what = {
@@ -85,6 +108,8 @@ class Operation:
             Kind.WRITE: f"wrote {self.written!r} to {self.key!r}",
             Kind.CAS: f"changed {self.key!r} from {self.expected!r} to {self.written!r}",
         }[self.kind]
+        if self.steps:
+            what = " and ".join(map(str, self.steps))
         outcome = "" if self.outcome is Outcome.OK else f" ({self.outcome})"
         where = f" in {self.region_served}" if self.region_served else ""
         return f"#{self.index} {self.session} {what}{outcome}{where}"
@@ -121,6 +146,7 @@ class Recorder:
         token_dropped: bool = False,
         idempotency_key: str = "",
         attempt: int = 1,
+        steps: tuple[Step, ...] = (),
     ) -> Operation:
         """Return the operation that is about to be sent; it is unknown until ``end``."""
         operation = Operation(
@@ -137,6 +163,7 @@ class Recorder:
             token_dropped=token_dropped,
             idempotency_key=idempotency_key,
             attempt=attempt,
+            steps=steps,
         )
         self._next += 1
         self._write(operation)
@@ -154,8 +181,9 @@ class Recorder:
         route: str = "",
         reason: str = "",
         told_lost: bool = False,
+        steps: tuple[Step, ...] | None = None,
     ) -> Operation:
-        """Return the operation with its answer, whose time is now."""
+        """Return the operation with its answer, whose time is now; no ``steps`` leave what was meant."""
         ended = replace(
             operation,
             returned_at=self._now(),
@@ -167,6 +195,7 @@ class Recorder:
             route=route,
             reason=reason,
             told_lost=told_lost,
+            steps=operation.steps if steps is None else steps,
         )
         self._write(ended)
         return ended
