@@ -5,16 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from viral_engine.topology.model import CpuKind, Deployment, Guest, RegionPlan, Service
+from viral_engine.topology.model import Deployment, Guest, RegionPlan, Service
+from viral_engine.topology.sizes import CPUS, MEMORY_MB_PER_CPU, MEMORY_STEP_MB
 
 __all__ = ["BrokenRule", "broken_rules"]
-
-_CPUS = {
-    CpuKind.SHARED: (1, 2, 4, 6, 8),
-    CpuKind.PERFORMANCE: (1, 2, 4, 6, 8, 10, 12, 14, 16),
-}
-_MEMORY_MB_PER_CPU = {CpuKind.SHARED: (256, 2048), CpuKind.PERFORMANCE: (2048, 8192)}
-_MEMORY_STEP_MB = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +52,18 @@ def _region_rules(plan: RegionPlan, *, primary: bool) -> Iterator[BrokenRule]:
 
 def _guest_rules(guest: Guest, place: tuple[str, ...]) -> Iterator[BrokenRule]:
     kind, cpus, memory = ((*place, key) for key in ("cpu_kind", "cpus", "memory_mb"))
-    if guest.cpus not in _CPUS[guest.cpu_kind]:
-        allowed = ", ".join(map(str, _CPUS[guest.cpu_kind]))
+    if guest.cpus not in CPUS[guest.cpu_kind]:
+        allowed = ", ".join(map(str, CPUS[guest.cpu_kind]))
         yield BrokenRule(
             (cpus, kind), f"a {guest.cpu_kind} machine has {allowed} CPUs, got {guest.cpus}"
         )
         return
-    low, high = (guest.cpus * per_cpu for per_cpu in _MEMORY_MB_PER_CPU[guest.cpu_kind])
-    if not low <= guest.memory_mb <= high or guest.memory_mb % _MEMORY_STEP_MB:
+    low, high = (guest.cpus * per_cpu for per_cpu in MEMORY_MB_PER_CPU[guest.cpu_kind])
+    if not low <= guest.memory_mb <= high or guest.memory_mb % MEMORY_STEP_MB:
         yield BrokenRule(
             (memory, cpus, kind),
             f"a {guest.cpu_kind} machine with {guest.cpus} CPUs has {low} to {high} MB in steps "
-            f"of {_MEMORY_STEP_MB}, got {guest.memory_mb}",
+            f"of {MEMORY_STEP_MB}, got {guest.memory_mb}",
         )
 
 

@@ -1,0 +1,317 @@
+"""Rules about services: ports, limits, stopping and checks; what decides where a request goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+
+from viral_engine.fly.durations import parse_duration
+from viral_engine.fly.fly_toml.file import FlyToml, Section, Service
+from viral_engine.fly.fly_toml.rule import Fault, Rule, Severity
+from viral_engine.fly.fly_toml.sizes import smallest_cpus
+
+__all__ = ["SERVICE_RULES"]
+
+MOST_REQUESTS_A_CPU = 500
+"""Requests at once; one process of a Python app answers late long before it has so many."""
+
+SHORTEST_S, LONGEST_S = 1, 60
+"""Seconds; the platform raises and lowers what a service's check asks for to these."""
+
+SHORTEST_TOP_LEVEL_S = 2
+
+
+def doubled_services(file: FlyToml) -> Iterator[Fault]:
+    """Find two services that claim the same port of a machine, or the same port of users."""
+    for one, other in combinations(file.services, 2):
+        if not _may_meet(one, other):
+            continue
+        if one.internal_port is not None and one.internal_port == other.internal_port:
+            yield Fault(other.path, f"{_name(other)} is a second service for port "
+                                    f"{one.internal_port} of the machine")  # fmt: skip
+        elif shared := sorted(one.ports & other.ports):
+            ports = ", ".join(map(str, shared))
+            yield Fault(other.path, f"{_name(other)} is a second service on port {ports}")
+
+
+def missing_hard_limits(file: FlyToml) -> Iterator[Fault]:
+    """Find services without a hard limit."""
+    for service in file.services:
+        concurrency = service.inner("concurrency")
+        if concurrency is None or concurrency.whole("hard_limit") is None:
+            place = concurrency.path if concurrency else service.path
+            yield Fault(place, f"{_name(service)} has no hard_limit")
+
+
+def swapped_limits(file: FlyToml) -> Iterator[Fault]:
+    """Find soft limits above the hard one."""
+    for concurrency in _limits(file):
+        soft, hard = concurrency.whole("soft_limit"), concurrency.whole("hard_limit")
+        if soft is not None and hard is not None and soft > hard:
+            yield Fault(
+                concurrency.at("soft_limit"), f"soft_limit {soft} is above hard_limit {hard}"
+            )
+
+
+def unreachable_limits(file: FlyToml) -> Iterator[Fault]:
+    """Find hard limits that a machine of this size never gets to."""
+    cpus = smallest_cpus(file)
+    for concurrency in _limits(file):
+        hard = concurrency.whole("hard_limit")
+        if hard is not None and hard > MOST_REQUESTS_A_CPU * cpus:
+            noun = "CPU" if cpus == 1 else "CPUs"
+            yield Fault(
+                concurrency.at("hard_limit"), f"hard_limit {hard} for a machine with {cpus} {noun}"
+            )
+
+
+def counted_connections(file: FlyToml) -> Iterator[Fault]:
+    """Find HTTP services that count connections in place of requests."""
+    for service in file.services:
+        concurrency = service.inner("concurrency")
+        if concurrency and service.speaks_http and concurrency.text("type") != "requests":
+            said = concurrency.text("type") or "connections, the default"
+            yield Fault(concurrency.path, f"{_name(service)} counts {said}")
+
+
+def useless_minimums(file: FlyToml) -> Iterator[Fault]:
+    """Find minimums that do nothing, or less than they seem to."""
+    for service in file.services:
+        minimum = service.whole("min_machines_running")
+        place = service.at("min_machines_running")
+        if minimum is not None and not service.stops_machines:
+            yield Fault(
+                place, f"min_machines_running = {minimum} has no effect: nothing is stopped"
+            )
+        elif minimum:
+            yield Fault(place, f"min_machines_running = {minimum} holds in the primary region only")
+
+
+def stopped_spares(file: FlyToml) -> Iterator[Fault]:
+    """Find services whose machines are stopped when nobody uses them."""
+    for service in file.services:
+        if service.stops_machines:
+            yield Fault(
+                service.at("auto_stop_machines"), f"{_name(service)} stops machines that are idle"
+            )
+
+
+def old_switches(file: FlyToml) -> Iterator[Fault]:
+    """Find auto_stop_machines with true or false."""
+    for service in file.services:
+        value = service.table.get("auto_stop_machines")
+        if isinstance(value, bool):
+            means = '"stop"' if value else '"off"'
+            yield Fault(
+                service.at("auto_stop_machines"),
+                f"auto_stop_machines = {str(value).lower()} is the old spelling of {means}",
+            )
+
+
+def unchecked_services(file: FlyToml) -> Iterator[Fault]:
+    """Find services that no check of their own keeps requests from."""
+    for service in file.services:
+        if not service.http_checks and not service.tcp_checks:
+            yield Fault(service.path, f"{_name(service)} has no check")
+
+
+def redirected_checks(file: FlyToml) -> Iterator[Fault]:
+    """Find checks of services that force HTTPS which do not say that they came by it."""
+    for service in file.services:
+        if not service.forces_https:
+            continue
+        for check in service.http_checks:
+            headers = check.inner("headers")
+            names = {name.lower() for name in headers.table} if headers else set()
+            if "x-forwarded-proto" not in names:
+                yield Fault(check.path, "the check does not say X-Forwarded-Proto: https")
+
+
+def missing_graces(file: FlyToml) -> Iterator[Fault]:
+    """Find checks that give a machine no time to boot."""
+    for service in file.services:
+        for check in (*service.http_checks, *service.tcp_checks):
+            if not _seconds(check, "grace_period"):
+                yield Fault(check.path, "the check has no grace_period")
+
+
+def impossible_times(file: FlyToml) -> Iterator[Fault]:
+    """Find times of checks that the platform changes or refuses."""
+    for service in file.services:
+        for check in (*service.http_checks, *service.tcp_checks):
+            for name in ("interval", "timeout", "grace_period"):
+                seconds = _seconds(check, name)
+                low = 0 if name == "grace_period" else SHORTEST_S
+                if seconds is not None and not low <= seconds <= LONGEST_S:
+                    yield Fault(check.at(name), f"{name} is {seconds:g} s")
+    for check in _top_level_checks(file):
+        interval, timeout = _seconds(check, "interval"), _seconds(check, "timeout")
+        if interval is not None and interval < SHORTEST_TOP_LEVEL_S:
+            yield Fault(check.at("interval"), f"interval is {interval:g} s")
+        if timeout is not None and timeout > LONGEST_S:
+            yield Fault(check.at("timeout"), f"timeout is {timeout:g} s")
+
+
+def _may_meet(one: Service, other: Service) -> bool:
+    """Whether two services can be on one machine: they share a process group, or name none."""
+    mine, theirs = one.texts("processes"), other.texts("processes")
+    return not mine or not theirs or bool(set(mine) & set(theirs))
+
+
+def _limits(file: FlyToml) -> Iterator[Section]:
+    for service in file.services:
+        concurrency = service.inner("concurrency")
+        if concurrency is not None:
+            yield concurrency
+
+
+def _top_level_checks(file: FlyToml) -> Iterator[Section]:
+    checks = file.top.inner("checks")
+    for name in checks.table if checks else ():
+        yield from checks.each(name) if checks else ()
+
+
+def _seconds(section: Section, name: str) -> float | None:
+    """Return a duration of a check in seconds; a bare number in a check is milliseconds."""
+    value = section.table.get(name)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value / 1000
+    try:
+        return None if value is None else parse_duration(value).total_seconds()
+    except ValueError:
+        return None
+
+
+def _name(service: Service) -> str:
+    return "[http_service]" if service.is_http_service else "[[services]]"
+
+
+_BALANCING = "https://fly.io/docs/reference/load-balancing/"
+_STOPPING = "https://fly.io/docs/reference/fly-proxy-autostop-autostart/"
+_CHECKS = "https://fly.io/docs/reference/health-checks/"
+_VALIDATION = "superfly/flyctl internal/appconfig/validation.go (ad0172fac, 2026-08-21)"
+
+SERVICE_RULES = (
+    Rule(
+        code="VE-TOML-005",
+        severity=Severity.ERROR,
+        title="A service without a hard_limit",
+        why="Requests go to another region only when every machine of the near one is unhealthy or at "
+        "its hard limit; a soft limit spreads them within a region. Without a hard limit nothing "
+        "ever overflows, and the near region drowns beside idle ones.",
+        fix='[http_service.concurrency] with type = "requests", soft_limit and hard_limit, as '
+        "measured for the size of the machine.",
+        source=_BALANCING,
+        find=missing_hard_limits,
+    ),
+    Rule(
+        code="VE-TOML-006",
+        severity=Severity.WARNING,
+        title="min_machines_running that does not do what it seems to",
+        why="It keeps that many machines from being stopped, in the primary region only: with "
+        "auto_stop_machines off it does nothing, and it is no floor for any other region.",
+        fix="Take it out; a floor by region is `min` in viral.toml.",
+        source=_STOPPING,
+        find=useless_minimums,
+    ),
+    Rule(
+        code="VE-TOML-007",
+        severity=Severity.WARNING,
+        title="Idle machines are stopped",
+        why="A stopped machine keeps its disk, not its CPU and memory: when a region is lost, the "
+        "host of the machine that should take over may be full (409). Each first user waits for "
+        "a cold start.",
+        fix='auto_stop_machines = "off" where a region must be able to take over from another.',
+        source=f"{_STOPPING}; https://fly.io/docs/machines/api/working-with-machines-api/",
+        find=stopped_spares,
+    ),
+    Rule(
+        code="VE-TOML-008",
+        severity=Severity.WARNING,
+        title="A check that may be redirected",
+        why="A check wants a 2xx and does not follow a redirect. It asks the machine by plain HTTP, "
+        "and an app that sends those to HTTPS, as frameworks do by a setting, fails it for ever.",
+        fix='[http_service.checks.headers] with X-Forwarded-Proto = "https".',
+        source=_CHECKS,
+        find=redirected_checks,
+    ),
+    Rule(
+        code="VE-TOML-010",
+        severity=Severity.WARNING,
+        title="A check without a grace period",
+        why="It fails while the machine still boots, and a deploy that waits for it flaps.",
+        fix='grace_period = "20s", or more than a boot was measured to take.',
+        source=_CHECKS,
+        find=missing_graces,
+    ),
+    Rule(
+        code="VE-TOML-013",
+        severity=Severity.WARNING,
+        title="auto_stop_machines with true or false",
+        why='The old spelling: false is "off", true is "stop". It hides that there is "suspend" too.',
+        fix='"off", "stop" or "suspend".',
+        source="https://fly.io/docs/reference/configuration/#the-http_service-section",
+        find=old_switches,
+    ),
+    Rule(
+        code="VE-TOML-014",
+        severity=Severity.WARNING,
+        title="A hard_limit that is never reached",
+        why=f"A process of a Python app is late long before {MOST_REQUESTS_A_CPU} requests at once on a CPU. "
+        "A limit that is never reached is none: no other region is asked for help.",
+        fix="Measure how many a machine of this size answers in time, and write that.",
+        source=f"{_BALANCING}; docs/reference/benchmarks.md",
+        find=unreachable_limits,
+    ),
+    Rule(
+        code="VE-TOML-002",
+        severity=Severity.ERROR,
+        title="Two services for one port",
+        why="flyctl puts [http_service] and [[services]] one behind the other; the platform keeps one "
+        "of the two, and the checks or limits of the other are lost.",
+        fix="Keep one: [http_service], with its checks inside it.",
+        source="superfly/flyctl issue 1635 and pull request 3522; appconfig/service.go",
+        find=doubled_services,
+    ),
+    Rule(
+        code="VE-TOML-017",
+        severity=Severity.WARNING,
+        title="A service without a check",
+        why="Every started machine gets requests, ready or not. Only a check of the service itself "
+        "keeps them away: one under [checks] does not.",
+        fix="[[http_service.checks]] on a path that depends on nothing outside the machine: a check "
+        "that asks the primary database takes every region down with it.",
+        source=_CHECKS,
+        find=unchecked_services,
+    ),
+    Rule(
+        code="VE-TOML-018",
+        severity=Severity.WARNING,
+        title="A check with times that the platform does not keep",
+        why=f"A service's check is asked every {SHORTEST_S} to {LONGEST_S} s and has as long to answer: what is "
+        f"outside is changed. Under [checks] an interval below {SHORTEST_TOP_LEVEL_S} s, or a timeout above "
+        f"{LONGEST_S} s, is refused.",
+        fix="Write times within these bounds.",
+        source=_VALIDATION,
+        find=impossible_times,
+    ),
+    Rule(
+        code="VE-TOML-021",
+        severity=Severity.WARNING,
+        title="An HTTP service that counts connections",
+        why="The platform keeps connections to a machine open and sends many requests over each: "
+        "their number says little about the load.",
+        fix='type = "requests".',
+        source=_BALANCING,
+        find=counted_connections,
+    ),
+    Rule(
+        code="VE-TOML-022",
+        severity=Severity.ERROR,
+        title="A soft_limit above the hard_limit",
+        why="Nothing is sent above the hard limit, so the soft one is never reached.",
+        fix="soft_limit at about four fifths of hard_limit.",
+        source=_BALANCING,
+        find=swapped_limits,
+    ),
+)
