@@ -229,7 +229,7 @@ class Client:
     ) -> Operation:
         route, reason = answer.route
         ended = self._book.recorder.end(
-            begun, outcome, found=found, steps=steps, mismatched=answer.status == 412,
+            begun, outcome, found=found, steps=steps, mismatched=answer.mismatched,
             revision=answer.revision if outcome is Outcome.OK else None,
             region_served=answer.headers.get("viral-region", ""), route=route,
             reason=reason or answer.problem or answer.text[:6] * (answer.status >= 500),

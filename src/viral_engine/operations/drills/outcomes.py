@@ -47,6 +47,11 @@ class Answer:
         return str(self.body.get("type", "")).removeprefix(PROBLEM)
 
     @property
+    def mismatched(self) -> bool:
+        """Whether it refuses because what is there is not what was expected, or should not be."""
+        return self.status == 412 or self.problem == "email-taken"
+
+    @property
     def told_lost(self) -> bool:
         """Whether it says that what this client had seen was lost."""
         return "viral-session-lost" in self.headers
