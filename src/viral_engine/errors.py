@@ -15,6 +15,9 @@ ViralError
 │   ├── NotFoundError
 │   ├── BadRequestError         the caller's mistake, found there: exit code 2
 │   ├── ConflictError
+│   │   └── LeaseHeldError      somebody else changes this machine
+│   ├── NoCapacityError         no room for the machine there
+│   ├── LostAnswerError         asked, and never answered: it may have happened
 │   └── DeadlineError           a wait on the platform ran out
 ├── GlobeError                  the globe on this laptop could not do it
 │   ├── PortTakenError
@@ -127,6 +130,18 @@ class BadRequestError(PlatformError):
 
 class ConflictError(PlatformError):
     """The platform refused because of what is there already."""
+
+
+class LeaseHeldError(ConflictError):
+    """Somebody else holds the lease of this machine."""
+
+
+class NoCapacityError(PlatformError):
+    """The platform has no room for this machine there."""
+
+
+class LostAnswerError(PlatformError):
+    """The platform was asked and its answer never came: it may have happened."""
 
 
 class DeadlineError(PlatformError):

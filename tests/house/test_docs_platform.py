@@ -10,7 +10,10 @@ from starlette.routing import Route
 
 from viral_engine.globe.api.apps import AppCalls
 from viral_engine.globe.api.extension import ExtensionCalls
+from viral_engine.globe.api.leases import LeaseCalls
 from viral_engine.globe.api.machines import MachineCalls
+from viral_engine.globe.api.refusals import Refusals
+from viral_engine.globe.api.settings import SettingsCalls
 from viral_engine.globe.network.links import FaultKind
 from viral_engine.globe.platform import Platform
 
@@ -25,6 +28,9 @@ def served() -> list[Route]:
     return [
         *AppCalls(platform).routes(),
         *MachineCalls(platform).routes(),
+        *LeaseCalls(platform).routes(),
+        *SettingsCalls(platform).routes(),
+        *Refusals().routes(),
         *ExtensionCalls.routes(ExtensionCalls(*[nothing] * 5)),  # type: ignore[arg-type]  # as above
     ]
 

@@ -24,6 +24,7 @@ from viral_engine.errors import (
 from viral_engine.fly.client import FlyClient
 from viral_engine.fly.extension import GlobeExtension
 from viral_engine.fly.model import MachineConfig, MachineState
+from viral_engine.fly.pace import Retries
 
 Answer = Callable[[Request], Response]
 
@@ -52,7 +53,7 @@ def wire() -> Platform:
 
 @pytest.fixture
 async def client(wire: Platform) -> AsyncIterator[FlyClient]:
-    made = FlyClient("http://platform/v1/", "secret")
+    made = FlyClient("http://platform/v1/", "secret", retries=Retries(attempts=1))
     await made.http.aclose()
     made.http = httpx.AsyncClient(
         transport=httpx.ASGITransport(app=wire.app), base_url=made.http.base_url,
@@ -104,7 +105,7 @@ async def test_a_platform_that_does_not_answer_is_an_error_with_a_remedy() -> No
     def broken(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused", request=request)
 
-    client = FlyClient("http://platform", "secret")
+    client = FlyClient("http://platform", "secret", retries=Retries(attempts=1))
     await client.http.aclose()
     client.http = httpx.AsyncClient(
         transport=httpx.MockTransport(broken), base_url="http://platform"

@@ -1,20 +1,12 @@
-"""The client of the Machines API: one method a call, errors of the wire as errors of ours."""
+"""The client of the Machines API: one method a call."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-import httpx
-
-from viral_engine.errors import (
-    BadRequestError,
-    ConflictError,
-    DeadlineError,
-    NotFoundError,
-    PlatformError,
-)
+from viral_engine.errors import DeadlineError
+from viral_engine.fly.connection import Connection
 from viral_engine.fly.model import (
     App,
     Event,
@@ -28,50 +20,12 @@ from viral_engine.fly.model import (
 LONGEST_WAIT = timedelta(seconds=60)
 """The platform's own limit for one wait; longer ones are made of several."""
 
-_ANSWER_TIMEOUT = 30.0
 _STOP_TIMEOUT = 330.0
 """Seconds for calls that wait until a machine has stopped, which may take it 300."""
 
-_ERRORS: dict[int, type[PlatformError]] = {400: BadRequestError, 404: NotFoundError, 408: DeadlineError,
-                                           409: ConflictError, 412: ConflictError}  # fmt: skip
 
-
-class FlyClient:
-    """Speaks to the platform at ``base_url`` (with or without ``/v1``); close it after use."""
-
-    def __init__(self, base_url: str, token: str) -> None:
-        root = base_url.rstrip("/").removesuffix("/v1")
-        self.http = httpx.AsyncClient(
-            base_url=f"{root}/v1",
-            headers={"authorization": f"Bearer {token}"},
-            timeout=_ANSWER_TIMEOUT,
-            trust_env=False,
-        )
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        await self.http.aclose()
-
-    async def request(
-        self, method: str, path: str, *, timeout: float = _ANSWER_TIMEOUT, **more: Any
-    ) -> Any:
-        """Send one request; raises PlatformError or its kind with what the platform said."""
-        try:
-            answer = await self.http.request(method, path, timeout=timeout, **more)
-        except httpx.HTTPError as exc:
-            raise PlatformError(
-                f"The platform at {self.http.base_url} did not answer: {str(exc) or type(exc).__name__}",
-                suggestion="Is it running? See: viral status.",
-            ) from exc
-        if answer.is_success:
-            return _decoded(answer)
-        raise _ERRORS.get(answer.status_code, PlatformError)(
-            _said(answer), status=answer.status_code
-        )
+class FlyClient(Connection):
+    """Apps, machines, volumes and regions of a platform; secrets and the like: AppSettings."""
 
     # apps
 
@@ -101,12 +55,24 @@ class FlyClient:
         return Machine.model_validate(await self.request("GET", f"/apps/{app}/machines/{machine}"))
 
     async def create_machine(
-        self, app: str, *, name: str, region: str, config: MachineConfig, launch: bool = True
+        self,
+        app: str,
+        *,
+        name: str,
+        region: str,
+        config: MachineConfig,
+        launch: bool = True,
+        registered: bool = True,
     ) -> Machine:
-        """Make a machine and, unless ``launch`` is off, start it; returns before it runs."""
+        """Make a machine and, unless ``launch`` is off, start it; returns before it runs.
+
+        One that is not ``registered`` is born cordoned.
+        """
         body: dict[str, Any] = {"name": name, "region": region, "config": config.to_wire()}
         if not launch:
             body["skip_launch"] = True
+        if not registered:
+            body["skip_service_registration"] = True
         return Machine.model_validate(
             await self.request("POST", f"/apps/{app}/machines", json=body)
         )
@@ -216,22 +182,3 @@ class FlyClient:
         found = await self.request("GET", "/platform/regions")
         rows: list[dict[str, Any]] = found.get("Regions", found.get("regions", []))
         return rows
-
-
-def _decoded(answer: httpx.Response) -> Any:
-    try:
-        return answer.json() if answer.content else None
-    except ValueError as exc:
-        raise PlatformError(
-            f"The platform at {answer.url} answered something that is not JSON.",
-            status=answer.status_code,
-        ) from exc
-
-
-def _said(answer: httpx.Response) -> str:
-    try:
-        body = answer.json()
-    except ValueError:
-        body = {}
-    said = body.get("error") if isinstance(body, dict) else None
-    return str(said or f"The platform answered {answer.status_code} {answer.reason_phrase}.")

@@ -232,3 +232,56 @@ class ExecResult(Wire):
     exit_code: int
     stdout: str = ""
     stderr: str = ""
+
+
+class Secret(Wire):
+    """A secret of an app; the value only where the token may see it."""
+
+    name: str
+    digest: str = ""
+    value: str | None = Field(default=None, repr=False)
+
+
+class Address(Wire):
+    """An address of an app."""
+
+    ip: str
+    region: str = ""
+    shared: bool = False
+    egress: bool = False
+
+    @property
+    def kind(self) -> str:
+        """As it is asked for: ``v4``, ``v6``, ``shared_v4``, ``private_v6``, or ``egress``."""
+        if self.egress:
+            return "egress"
+        if self.ip.startswith("fdaa:"):
+            return "private_v6"
+        if ":" in self.ip:
+            return "v6"
+        return "shared_v4" if self.shared else "v4"
+
+
+class AcmeChallenge(Wire):
+    """The record that proves a hostname before its traffic comes here."""
+
+    name: str = ""
+    target: str = ""
+
+
+class DnsRequirements(Wire):
+    """The DNS records that a hostname needs: ``a`` and ``aaaa``, or ``cname``."""
+
+    a: tuple[str, ...] = ()
+    aaaa: tuple[str, ...] = ()
+    cname: str = ""
+    acme_challenge: AcmeChallenge = AcmeChallenge()
+
+
+class Certificate(Wire):
+    """The certificate of a hostname."""
+
+    hostname: str
+    configured: bool = False
+    status: str = ""
+    dns_requirements: DnsRequirements = DnsRequirements()

@@ -14,6 +14,8 @@ from typing import Any, Protocol
 
 from viral_engine.errors import ConflictError, NotFoundError, PlatformError
 from viral_engine.fly.model import MachineConfig, MachineState, Volume
+from viral_engine.globe.app_settings import AppSettings
+from viral_engine.globe.leases import Leases
 from viral_engine.globe.logbook import LogBook
 from viral_engine.globe.machines.checks import OpenSocket
 from viral_engine.globe.machines.process import Launch, MachineProcess
@@ -56,6 +58,8 @@ class Platform:
     volumes: dict[str, tuple[str, Volume]] = field(default_factory=dict)
     runners: dict[str, MachineRunner] = field(default_factory=dict)
     destroyed: dict[str, MachineRecord] = field(default_factory=dict)
+    leases: Leases = field(default_factory=Leases)
+    _settings: dict[str, AppSettings] = field(default_factory=dict)
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _change: asyncio.Event = field(default_factory=asyncio.Event)
     _closing: bool = False
@@ -152,7 +156,13 @@ class Platform:
         for volume in [key for key, (owner, _) in self.volumes.items() if owner == name]:
             self.delete_volume(volume)
         del self.apps[name]
+        self._settings.pop(name, None)
         self.changed()
+
+    def settings_of(self, app: str) -> AppSettings:
+        """The secrets, addresses and certificates of an app; raises NotFoundError."""
+        self.app(app)
+        return self._settings.setdefault(app, AppSettings())
 
     def delete_volume(self, volume: str) -> None:
         """Destroy a volume and what is on it."""
@@ -208,7 +218,7 @@ class Platform:
         return replace(launch, argv=_resolved(argv), join=process.first_process)
 
     def environment_of(self, record: MachineRecord) -> dict[str, str]:
-        """The environment of a machine as on Fly.io, and the folder of its volume."""
+        """The environment of a machine as on Fly.io, secrets included, and its volume's folder."""
         config = record.config
         folder = self._working_folder(record)
         platform = {
@@ -229,7 +239,8 @@ class Platform:
             "FLY_IMAGE_REF": config.image,
             "VIRAL_DATA": str(folder),
         }
-        return {**config.env, **platform}
+        settings = self._settings.get(record.app, AppSettings())
+        return {**config.env, **settings.environment(), **platform}
 
     def open_socket_in(self, region: str) -> OpenSocket:
         """Sockets of a region."""
@@ -259,6 +270,9 @@ class Platform:
             return
         stored = json.loads(path.read_text(encoding="utf-8"))
         self.apps = stored["apps"]
+        self._settings = {
+            app: AppSettings.from_store(kept) for app, kept in stored.get("settings", {}).items()
+        }
         self.volumes = {
             item["volume"]["id"]: (item["app"], Volume.model_validate(item["volume"]))
             for item in stored["volumes"]
@@ -335,6 +349,7 @@ class Platform:
     def _save(self) -> None:
         state = {
             "apps": self.apps,
+            "settings": {app: kept.to_store() for app, kept in self._settings.items()},
             "volumes": [
                 {"app": app, "volume": volume.to_wire()} for app, volume in self.volumes.values()
             ],

@@ -16,8 +16,10 @@ from typing import Any, Self
 from viral_engine.errors import PortTakenError
 from viral_engine.globe.api.apps import AppCalls
 from viral_engine.globe.api.extension import ExtensionCalls
+from viral_engine.globe.api.leases import LeaseCalls
 from viral_engine.globe.api.machines import MachineCalls
 from viral_engine.globe.api.server import make_app, serving
+from viral_engine.globe.api.settings import SettingsCalls
 from viral_engine.globe.doors import Door
 from viral_engine.globe.edges import Edges
 from viral_engine.globe.faults import Faults
@@ -134,7 +136,8 @@ class Globe:
         faults = Faults(platform, spec.mode, self._set_faults)
         extension = ExtensionCalls(faults, logs, self.status, network.stats, self.stopping.set)
         routes = [
-            *AppCalls(platform).routes(), *MachineCalls(platform).routes(), *extension.routes()
+            *AppCalls(platform).routes(), *MachineCalls(platform).routes(),
+            *LeaseCalls(platform).routes(), *SettingsCalls(platform).routes(), *extension.routes(),
         ]  # fmt: skip
         api = make_app(routes, self.token)
         await self._stack.enter_async_context(serving(api, listeners["api"]))

@@ -16,6 +16,7 @@ from viral_engine.errors import ConflictError, DeadlineError, NotFoundError, Pla
 from viral_engine.fly.durations import parse_duration
 from viral_engine.fly.model import MachineConfig, MachineState
 from viral_engine.globe.api.answers import body_of, number, ok
+from viral_engine.globe.api.leases import LONGEST_TTL, nonce_of
 from viral_engine.globe.machines.process import MachineProcess
 from viral_engine.globe.machines.record import EVENTS_KEPT, MachineRecord
 from viral_engine.globe.machines.runner import MachineRunner
@@ -88,7 +89,12 @@ class MachineCalls:
             launch=launch,
             registered=not body.get("skip_service_registration"),
         )
-        return JSONResponse(record.to_wire())
+        shown = record.to_wire()
+        if body.get("lease_ttl"):
+            ttl = number(body["lease_ttl"], "lease_ttl", default=0, least=0.01, most=LONGEST_TTL)
+            held = self._platform.leases.acquire(record.id, "", ttl=ttl, description="")
+            shown["nonce"] = held.nonce
+        return JSONResponse(shown)
 
     async def get(self, request: Request) -> Response:
         """Show a machine."""
@@ -96,7 +102,7 @@ class MachineCalls:
 
     async def update(self, request: Request) -> Response:
         """Replace a machine's configuration; region and name stay."""
-        runner, body = self._runner(request), await body_of(request)
+        runner, body = self._changing(request), await body_of(request)
         if body.get("region") not in (None, runner.record.region):
             raise PlatformError("a machine cannot change its region", status=422)
         if body.get("current_version") not in (None, runner.record.instance_id):
@@ -112,12 +118,12 @@ class MachineCalls:
         """Destroy a machine."""
         query = request.query_params
         force = "true" in (query.get("force"), query.get("kill"))
-        await self._platform.delete_machine(self._runner(request), force=force)
+        await self._platform.delete_machine(self._changing(request), force=force)
         return ok()
 
     async def start(self, request: Request) -> Response:
         """Start a machine; one that runs stays as it is."""
-        runner = self._runner(request)
+        runner = self._changing(request)
         before = runner.record.state
         _runnable(runner.record.config)
         if before is MachineState.REPLACING:
@@ -129,7 +135,7 @@ class MachineCalls:
 
     async def stop(self, request: Request) -> Response:
         """Ask a machine to stop; the answer does not wait for it."""
-        runner, body = self._runner(request), await body_of(request)
+        runner, body = self._changing(request), await body_of(request)
         usual = runner.record.config.stop_config
         asked = _signal(str(body.get("signal") or usual.signal))
         patience = _duration(body["timeout"]) if body.get("timeout") else usual.timeout
@@ -138,7 +144,7 @@ class MachineCalls:
 
     async def restart(self, request: Request) -> Response:
         """Stop a machine and start it again."""
-        await self._runner(request).order("restart")
+        await self._changing(request).order("restart")
         return ok()
 
     async def signal(self, request: Request) -> Response:
@@ -218,6 +224,12 @@ class MachineCalls:
     def _runner(self, request: Request) -> MachineRunner:
         return self._platform.runner(request.path_params["app"], request.path_params["machine"])
 
+    def _changing(self, request: Request) -> MachineRunner:
+        """As ``_runner``, for a change: raises LeaseHeldError while another holds the lease."""
+        runner = self._runner(request)
+        self._platform.leases.check(runner.record.id, nonce_of(request))
+        return runner
+
     def _running(self, request: Request) -> MachineProcess:
         process = self._runner(request).process
         if process is None:
@@ -225,7 +237,7 @@ class MachineCalls:
         return process
 
     def _set_cordoned(self, request: Request, *, cordoned: bool) -> Response:
-        record = self._runner(request).record
+        record = self._changing(request).record
         record.cordoned = cordoned
         record.note("cordon" if cordoned else "uncordon", record.state.value, source="user")
         self._platform.changed()

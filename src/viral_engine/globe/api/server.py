@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from viral_engine.errors import ViralError
 from viral_engine.globe.api.answers import TokenRequired, refuse
+from viral_engine.globe.api.refusals import Refusals, Refusing
 
 GRACE = 2
 """Seconds that open streams are waited for at the end."""
@@ -26,9 +27,13 @@ while a request is on its way to it (httpx gives one up after 5 s, uvicorn's own
 
 def make_app(routes: Sequence[Route], token: str) -> Starlette:
     """The API as an ASGI app that knows only callers with the token."""
+    refusals = Refusals()
     return Starlette(
-        routes=list(routes),
-        middleware=[Middleware(TokenRequired, token=token)],
+        routes=[*routes, *refusals.routes()],
+        middleware=[
+            Middleware(TokenRequired, token=token),
+            Middleware(Refusing, refusals=refusals),
+        ],
         exception_handlers={ViralError: refuse, ValidationError: refuse, ValueError: refuse},
     )
 
