@@ -25,6 +25,7 @@ COMMANDS = {
     "drain": "viral_engine.cli.duty:drain",
     "stop": "viral_engine.cli.duty:stop",
     "start": "viral_engine.cli.duty:start",
+    "render": "viral_engine.cli.render:render",
     "lint": "viral_engine.cli.lint:lint_",
     "node": "viral_engine.cli.node:node",
 }
