@@ -20,7 +20,7 @@ from viral_engine.data.conflicts import (
     settle_conflict,
 )
 from viral_engine.data.databases import Databases, RequestTransaction
-from viral_engine.data.decide import Need, Route, RouteKind, decide
+from viral_engine.data.decide import MOVED, Need, Route, RouteKind, decide
 from viral_engine.data.hybrid_clock import HybridClock, HybridTime
 from viral_engine.data.once import FirstAnswer, RequestKey
 from viral_engine.data.request import Detour, RequestRoute, current_route, routed, routed_as
@@ -31,6 +31,7 @@ from viral_engine.data.token import Ignored, SessionToken, TokenSigner
 from viral_engine.data.versions import Expected, TagList, judge, parse_tags, version_tag
 
 __all__ = [
+    "MOVED",
     "Current",
     "Databases",
     "Detour",

@@ -18,8 +18,9 @@ from viral_engine.cluster import ClusterView, DatabaseAddresses
 from viral_engine.data.blocks import reads_at_primary
 from viral_engine.data.decide import Route, RouteKind
 from viral_engine.data.once import FirstAnswer, RequestKey
-from viral_engine.data.pools import Connection, LazyPool
+from viral_engine.data.pools import Connection
 from viral_engine.data.primacy import PrimacyKnowledge
+from viral_engine.data.primary_pools import PrimaryPools
 from viral_engine.data.reads import Loan, Reads
 from viral_engine.data.request import Detour, RequestRoute, current_route, noting_faults
 from viral_engine.data.statements import read_statements
@@ -89,8 +90,8 @@ class Databases:
         )
         self._view = view
         self._primacy = PrimacyKnowledge(self._sql, asks=asks_primacy)
-        self._primary = LazyPool.to_primary(
-            addresses, name=f"viral-write {machine}", read_only=False, size=pool_size
+        self._primary = PrimaryPools.of(
+            addresses, view=view, name=f"viral-write {machine}", read_only=False, size=pool_size
         )
         self._writes = (
             Writes(self._primary, self._sql, primacy=self._primacy, limit=commit_limit)

@@ -8,7 +8,11 @@ from viral_engine.cluster import ClusterView, NodeView, Role
 from viral_engine.data.token import SessionToken
 from viral_engine.lsn import Lsn
 
-__all__ = ["Need", "Route", "RouteKind", "decide"]
+__all__ = ["MOVED", "Need", "Route", "RouteKind", "decide"]
+
+
+MOVED = "moved"
+"""The reason of what was sent to the primary's region and finds the primary elsewhere."""
 
 
 class Need(StrEnum):
@@ -110,7 +114,7 @@ def decide(
     if not movable:
         return Route(RouteKind.PRIMARY, reason, primary, lapsed=lapsed)
     if replayed:
-        return Route(RouteKind.PRIMARY, "moved", primary, lapsed=lapsed)
+        return Route(RouteKind.PRIMARY, MOVED, primary, lapsed=lapsed)
     return Route(RouteKind.REPLAY, reason, primary)
 
 

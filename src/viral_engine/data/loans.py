@@ -11,6 +11,7 @@ from psycopg_pool import PoolTimeout
 from viral_engine.cluster import ClusterView, DatabaseAddresses
 from viral_engine.data.decide import Need, Route, RouteKind, decide
 from viral_engine.data.pools import Connection, LazyPool
+from viral_engine.data.primary_pools import PrimaryPools
 from viral_engine.data.request import RequestRoute
 from viral_engine.data.token import SessionToken
 from viral_engine.errors import BusyError, ReplicaUnavailableError
@@ -48,8 +49,8 @@ class Loans:
         self.near = near and LazyPool(
             near, name=f"viral-near {machine}", read_only=True, size=pool_size
         )
-        self.far = LazyPool.to_primary(
-            addresses, name=f"viral-far {machine}", read_only=True, size=pool_size
+        self.far = PrimaryPools.of(
+            addresses, view=view, name=f"viral-far {machine}", read_only=True, size=pool_size
         )
         self._open = AsyncExitStack()
 

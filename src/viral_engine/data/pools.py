@@ -14,7 +14,6 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from viral_engine.cluster import DatabaseAddresses
 from viral_engine.cluster.addresses import LINK_OPTIONS
 from viral_engine.data.pooler import begin_reading, let_it_only_read
 
@@ -31,7 +30,7 @@ RECONNECT_LIMIT_S = 2.0
 
 
 class PoolBusy(PoolTimeout):
-    """Every connection is lent, and none came back in time."""
+    """Every connection is lent to somebody who works with it, and none came back in time."""
 
 
 class LazyPool:
@@ -72,16 +71,9 @@ class LazyPool:
         )
         self._size = size
         self._open = 0  # at hand, lent, or being opened
+        self._opening = 0
         self._at_hand: list[Connection] = []
         self._waiting: deque[asyncio.Future[Connection | None]] = deque()
-
-    @classmethod
-    def to_primary(
-        cls, addresses: DatabaseAddresses, *, name: str, read_only: bool, size: int
-    ) -> LazyPool | None:
-        """Return a pool that leads to the primary by the app's way, None where there is none."""
-        url, pooled = addresses.way_to_primary, addresses.pooler is not None
-        return cls(url, name=name, read_only=read_only, size=size, pooled=pooled) if url else None
 
     async def __aenter__(self) -> Self:
         return self
@@ -147,6 +139,7 @@ class LazyPool:
             if connection is not None:
                 return connection
         self._open += 1
+        self._opening += 1
         try:
             if self._pool.closed:
                 await self._pool.open(wait=False)
@@ -154,6 +147,8 @@ class LazyPool:
         except BaseException:
             self._note_gone()
             raise
+        finally:
+            self._opening -= 1
 
     async def _handed_over(self, give_up_at: float) -> Connection | None:
         """Return the next connection that comes back; None where room for a new one came instead."""
@@ -167,7 +162,9 @@ class LazyPool:
                 await self.give_back(connection)  # it came in the moment when we went
             if isinstance(error, TimeoutError):
                 message = f"no connection came back within {LOAN_LIMIT_S} s"
-                raise PoolBusy(message) from error
+                # Whose server takes no connections is not busy.
+                kind = PoolTimeout if self._opening else PoolBusy
+                raise kind(message) from error
             raise
 
     def _longest_waiter(self) -> asyncio.Future[Connection | None] | None:

@@ -17,6 +17,7 @@ from viral_engine.data.commit import Commit, commit, commit_message
 from viral_engine.data.pooler import begun_in_time
 from viral_engine.data.pools import Connection, LazyPool, PoolBusy
 from viral_engine.data.primacy import PrimacyKnowledge
+from viral_engine.data.primary_pools import PrimaryPools
 from viral_engine.errors import (
     BusyError,
     DatabaseError,
@@ -41,7 +42,10 @@ _PART_OF: ContextVar[OpenTransaction | None] = ContextVar("viral_part_of", defau
 class OpenTransaction:
     """A write transaction under way: its connection, and the only way to end it well."""
 
-    def __init__(self, writes: Writes, connection: Connection, consistency: Consistency) -> None:
+    def __init__(
+        self, writes: Writes, pool: LazyPool, connection: Connection, consistency: Consistency
+    ) -> None:
+        self.pool = pool
         self.connection = connection
         self.consistency = consistency
         self.is_over = False
@@ -89,13 +93,13 @@ class Writes:
 
     def __init__(
         self,
-        pool: LazyPool,
+        pools: PrimaryPools,
         statements: Mapping[str, bytes],
         *,
         primacy: PrimacyKnowledge,
         limit: timedelta = COMMIT_LIMIT,
     ) -> None:
-        self._pool = pool
+        self._pools = pools
         self._sql = statements
         self._primacy = primacy
         self._limit = limit.total_seconds()
@@ -130,13 +134,14 @@ class Writes:
         OneRegionError for strict writes while only one region holds the data; nothing is left
         behind then.
         """
+        pool = self._pools.now()
         try:
-            connection = await self._pool.borrow()
+            connection = await pool.borrow()
         except PoolBusy as error:
             raise BusyError(f"Every connection to the primary is in use: {error}.") from error
         except PoolTimeout as error:
             raise NoPrimaryError(first_line(error)) from error
-        transaction = OpenTransaction(self, connection, consistency)
+        transaction = OpenTransaction(self, pool, connection, consistency)
         try:
             if ready:
                 await ready(connection)
@@ -150,7 +155,7 @@ class Writes:
             raise
         finally:
             if not transaction.is_over:
-                await asyncio.shield(self._drop(connection))
+                await asyncio.shield(self._drop(transaction))
 
     async def barrier(self) -> None:
         """Return once another region holds all that was committed before.
@@ -202,9 +207,10 @@ class Writes:
             self._doubts += transaction.consistency.is_strong
             raise
         finally:
-            await self._drop(transaction.connection)
+            await self._drop(transaction)
 
-    async def _drop(self, connection: Connection) -> None:
+    async def _drop(self, transaction: OpenTransaction) -> None:
+        connection = transaction.connection
         if connection.info.transaction_status in {
             TransactionStatus.INTRANS,
             TransactionStatus.INERROR,
@@ -213,7 +219,7 @@ class Writes:
                 await connection.rollback()
             except psycopg.Error as error:
                 _log.debug("a transaction was not rolled back by us: %s", first_line(error))
-        await self._pool.give_back(connection)
+        await transaction.pool.give_back(connection)
 
     def _note_end(self, task: asyncio.Task[Commit]) -> None:
         self._under_way.discard(task)

@@ -3,7 +3,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 from viral_engine.clock import SYSTEM_CLOCK, Clock, Deadline
-from viral_engine.data import Need, RequestRoute, Route, RouteKind, Router
+from viral_engine.cluster import ClusterView
+from viral_engine.data import MOVED, Need, RequestRoute, Route, RouteKind, Router
 from viral_engine.errors import (
     BusyError,
     DatabaseError,
@@ -41,8 +42,8 @@ class Again:
 
     It waits for news from after the failure: where the primary moved, or that a node answers again.
     Where every connection is in use and the primary stays where it is, waiting would only add to
-    the queue, so nobody waits for that; but whoever was held before waits on: all that were held
-    come at once, which is over soon, and it is they who would pay for it.
+    the queue, so nobody waits for that; but whom a failover has delayed already waits on: all that
+    were held come at once, which is over soon, and it is they who would pay for it.
     """
 
     def __init__(self, router: Router, *, hold: timedelta, clock: Clock = SYSTEM_CLOCK) -> None:
@@ -59,8 +60,7 @@ class Again:
     ) -> Route | None:
         """Return the route for another attempt, None where there is none in time."""
         failed_at = self._clock.monotonic()
-        is_new = visit.attempts == 1
-        if isinstance(fault, BusyError) and is_new and not await self._is_lost(deadline):
+        if isinstance(fault, BusyError) and not await self._can_end(visit, bound, deadline):
             return None
         route = await self._router.route_again(
             visit.need, bound.session, since=failed_at, deadline=deadline,
@@ -68,13 +68,23 @@ class Again:
         )  # fmt: skip
         return None if route.kind is RouteKind.DEGRADED else route
 
-    async def _is_lost(self, deadline: Deadline) -> bool:
-        before = self._router.cluster.view.writable_region
-        view = await self._router.cluster.wait_for(
-            lambda seen: seen.writable_region is None or seen.writable_region != before,
-            timeout=min(FOUND_LOST_WITHIN, deadline.remaining()),
+    async def _can_end(self, visit: Visit, bound: RequestRoute, deadline: Deadline) -> bool:
+        """Tell whether a failover is why every connection is in use."""
+        asked = bound.route
+        if visit.attempts > 1 or asked.reason == MOVED:
+            return True
+
+        def has_left(view: ClusterView) -> bool:
+            if visit.need is not Need.NEAR:
+                return view.writable_region != asked.region
+            node = view.node(asked.region or "")
+            return node is None or not node.reachable
+
+        return has_left(
+            await self._router.cluster.wait_for(
+                has_left, timeout=min(FOUND_LOST_WITHIN, deadline.remaining())
+            )
         )
-        return view.writable_region is None or view.writable_region != before
 
 
 class KeptBody:
