@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from viral_engine.fly.fly_toml.render import AppFile, Group, render
+from viral_engine.fly.fly_toml.render import AppFile, render
+from viral_engine.fly.model import MachineConfig
 from viral_engine.operations.blueprint import Blueprint, apps, places
-from viral_engine.operations.bring_up import VOLUME
 from viral_engine.operations.sketch import sketch
 from viral_engine.topology.model import BUNDLED_APP, Deployment, Guest, Strategy
 from viral_engine.topology.sizes import preset_of
@@ -26,10 +26,11 @@ def fly_file(deployment: Deployment, *, image: str | None = None) -> str:
     """
     blueprint = sketch(deployment)
     groups = _groups(deployment, blueprint)
-    env = groups["app"].config.env
-    other = _groups(deployment, sketch(deployment, secret="another"))["app"].config.env  # noqa: S106 - none
-    # What changes with the secrets is one.
-    secret = tuple(name for name in sorted(env) if env[name] != other[name])
+    env = groups["app"].env
+    other = _groups(deployment, sketch(deployment, secret="another"))["app"].env  # noqa: S106 - none
+    # What changes with the secrets is one: an address with a password in it.
+    changing = {name for name in env if env[name] != other[name]}
+    secret = tuple(sorted(changing))
     bundled = deployment.service.app == BUNDLED_APP
     return render(
         AppFile(
@@ -45,15 +46,13 @@ def fly_file(deployment: Deployment, *, image: str | None = None) -> str:
     )  # fmt: skip
 
 
-def _groups(deployment: Deployment, blueprint: Blueprint) -> dict[str, Group]:
+def _groups(deployment: Deployment, blueprint: Blueprint) -> dict[str, MachineConfig]:
     """One group for each role of the app, as it is in the primary region where it is there."""
-    found: dict[str, Group] = {}
+    found: dict[str, MachineConfig] = {}
     primary = deployment.primary_region
     for place in sorted(places(deployment), key=lambda place: place.region != primary):
         if place.app == deployment.app and place.role not in found:
-            volume = VOLUME if place.volume_gb else ""
-            config = blueprint.config(place, volume or None)
-            found[place.role] = Group(config, volume, place.volume_gb)
+            found[place.role] = blueprint.config(place, None)
     return found
 
 
@@ -66,8 +65,9 @@ def _notes(deployment: Deployment, secret: tuple[str, ...]) -> tuple[str, ...]:
         f"{WRITTEN_BY}, for the app {deployment.app} of Fly.io.",
         (
             f"Machines by region: {regions}. A fly.toml cannot say that: `fly deploy` updates the "
-            "machines that there are, and `viral` makes them. Databases, caches and the witness are "
-            f"in apps of their own ({', '.join(apps(deployment)[1:])}): their machines differ by region."
+            "machines that there are, and `viral` makes them. Databases, caches and the witness, with "
+            f"their volumes, are in apps of their own ({', '.join(apps(deployment)[1:])}): their "
+            "machines differ by region."
         ),
         (
             "Secrets are never in this file. Set all in one call of `fly secrets set`, since each call "

@@ -13,7 +13,7 @@ from viral_engine.fly.model import Check, MachineConfig, Restart, RestartPolicy,
 from viral_engine.topology.model import CpuKind, Guest
 from viral_engine.topology.sizes import preset_of
 
-__all__ = ["AppFile", "Group", "render"]
+__all__ = ["AppFile", "render"]
 
 SHORTEST, LONGEST = timedelta(seconds=1), timedelta(seconds=60)
 """What the platform keeps the times of a service's check within."""
@@ -23,26 +23,17 @@ _POLICIES = {RestartPolicy.NO: "never", RestartPolicy.ON_FAILURE: "on-failure",
              RestartPolicy.ALWAYS: "always"}  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """A process group: its machines' configuration, and the volume of each where it has one."""
-
-    config: MachineConfig
-    volume: str = ""
-    volume_gb: int = 0
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppFile:
     """What a file says of one app of the platform.
 
-    ``notes`` are paragraphs for its head; ``env`` is what may be read by everybody; ``metrics_path`` is
+    ``groups`` are its process groups, none of which has a volume; ``notes`` are paragraphs for its head; ``env`` is what may be read by everybody; ``metrics_path`` is
     where Prometheus finds metrics at the port of the service.
     """
 
     app: str
     primary_region: str
-    groups: Mapping[str, Group]
+    groups: Mapping[str, MachineConfig]
     env: Mapping[str, str] = field(default_factory=dict)
     image: str | None = None
     release_command: str | None = None
@@ -52,18 +43,16 @@ class AppFile:
 
 def render(file: AppFile) -> str:
     """Return the text of the file, with a comment wherever a reader would ask why."""
-    configs = {name: group.config for name, group in file.groups.items()}
     blocks = [
         "\n#\n".join(map(_comment, file.notes)),
-        _head(file, list(configs.values())),
+        _head(file, list(file.groups.values())),
         f"[build]\n  image = {_text(file.image)}" if file.image else "",
         _deploy(file),
         _table("env", file.env),
-        _table("processes", {name: " ".join(c.init.cmd or ()) for name, c in configs.items()}),
-        *(_service(name, one) for name, config in configs.items() for one in config.services),
-        *(_mount(name, group) for name, group in file.groups.items() if group.volume),
-        *(_restart(name, config.restart) for name, config in configs.items()),
-        *(_vm(name, config) for name, config in configs.items()),
+        _table("processes", {name: " ".join(c.init.cmd or ()) for name, c in file.groups.items()}),
+        *(_service(name, one) for name, config in file.groups.items() for one in config.services),
+        *(_restart(name, config.restart) for name, config in file.groups.items()),
+        *(_vm(name, config) for name, config in file.groups.items()),
         *_metrics(file),
     ]
     return "\n\n".join(block for block in blocks if block) + "\n"
@@ -157,17 +146,6 @@ def _check(name: str, check: Check) -> str:
     return "\n".join(lines)
 
 
-def _mount(name: str, group: Group) -> str:
-    (mount,) = group.config.mounts
-    return "\n".join((
-        "[[mounts]]",
-        f"  source = {_text(group.volume)}",
-        f"  destination = {_text(mount.path)}",
-        f'  initial_size = "{group.volume_gb}gb"',
-        f"  processes = [{_text(name)}]",
-    ))  # fmt: skip
-
-
 def _restart(name: str, restart: Restart) -> str:
     lines = ["[[restart]]  # when the process ends; a failing check restarts nothing"]
     lines += [f'  policy = "{_POLICIES[restart.policy]}"', f"  retries = {restart.max_retries}"]
@@ -186,8 +164,8 @@ def _vm(name: str, config: MachineConfig) -> str:
 
 
 def _metrics(file: AppFile) -> Iterable[str]:
-    for name, group in file.groups.items():
-        for service in group.config.services if file.metrics_path else ():
+    for name, config in file.groups.items():
+        for service in config.services if file.metrics_path else ():
             yield "\n".join((
                 "[[metrics]]",
                 f"  port = {service.internal_port}",
