@@ -81,8 +81,13 @@ class Stage:
 
         The synchronous standby must be there too: a planned move would be refused without it.
         """
+        told = await self.well_told(within=WELL_WITHIN)
+        return str(told[0]["primary"])
 
-        async def is_well() -> str | NotYet:
+    async def well_told(self, *, within: timedelta) -> list[dict[str, Any]]:
+        """Wait in the same way and return what every database machine told then."""
+
+        async def is_well() -> list[dict[str, Any]] | NotYet:
             databases = await self.machines("database")
             told = await asyncio.gather(*(self._ctl(one, "status") for one in databases))
             primaries = {str(one.get("primary")) for one in told}
@@ -94,10 +99,10 @@ class Stage:
                 return NotYet(f"states {[one['state'] for one in standbys]}")
             if standbys and not any(one["synchronous"] for one in standbys):
                 return NotYet("no synchronous standby")
-            return primaries.pop()
+            return told
 
         return await wait_until(
-            is_well, timeout=WELL_WITHIN, interval=ASK_EVERY,
+            is_well, timeout=within, interval=ASK_EVERY,
             waiting_for="one primary with all others streaming",
         )  # fmt: skip
 

@@ -75,10 +75,12 @@ async def made(client: Client, path: str, body: Mapping[str, object]) -> str:
     return await wait_until(created, timeout=PREPARED_WITHIN, waiting_for=f"a row at {path}")
 
 
-async def everything(client: Client, path: str) -> list[Mapping[str, Any]]:
-    """Return all rows of a resource by strong reads, repeated until each page was answered."""
+async def everything(client: Client, path: str, *, after: str = "") -> list[Mapping[str, Any]]:
+    """Return all rows of a resource by strong reads, repeated until each page was answered.
+
+    With ``after``, which a page gave as its ``next``, only those that follow it.
+    """
     rows: list[Mapping[str, Any]] = []
-    after = ""
     while True:
         query = f"{path}?limit={PAGE}{f'&after={after}' if after else ''}"
 

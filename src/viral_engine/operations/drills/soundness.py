@@ -1,0 +1,59 @@
+"""Whether a deployment is fit for a drill: a story that begins in trouble proves nothing."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from viral_engine.errors import NotFoundError, RefusedError, UnsupportedError, WaitTimeoutError
+from viral_engine.fly.client import FlyClient
+from viral_engine.fly.extension import GlobeExtension
+from viral_engine.fly.model import MachineState
+from viral_engine.operations.drills.cast import Look
+from viral_engine.operations.drills.stories import Stage
+from viral_engine.operations.formation import observe_formation
+from viral_engine.operations.observe import Found, find_machines
+from viral_engine.operations.operator_lock import refuse_other
+
+__all__ = ["sound_machines", "until_well"]
+
+SEE = "See: viral status."
+
+
+async def sound_machines(client: FlyClient) -> list[Found]:
+    """Return all machines; raises RefusedError where one is ill, something broken or changed.
+
+    Raises UnsupportedError on a platform that can break nothing.
+    """
+    try:
+        faults = (await GlobeExtension(client).status())["faults"]
+    except NotFoundError as error:
+        raise UnsupportedError(
+            "This platform cannot break anything on purpose.",
+            suggestion="Drills run on a globe. Start one with: viral up.",
+        ) from error
+    if faults:
+        kinds = ", ".join(one["kind"] for one in faults)
+        raise RefusedError(
+            f"Something is broken on purpose already: {kinds}.",
+            suggestion="Undo it: viral fault clear.",
+        )
+    machines = await find_machines(client)
+    ill = [one.machine.name for one in machines if not _is_well(one)]
+    if ill:
+        raise RefusedError(f"Not every machine is healthy: {', '.join(ill)}.", suggestion=SEE)
+    refuse_other(await observe_formation(client))
+    return machines
+
+
+def _is_well(one: Found) -> bool:
+    return one.machine.state is MachineState.STOPPED or one.machine.healthy
+
+
+async def until_well(stage: Stage, *, within: timedelta) -> Look:
+    """Return what the databases say once all is well; raises RefusedError where it is not in time."""
+    try:
+        return Look.of(await stage.well_told(within=within))
+    except WaitTimeoutError as error:
+        raise RefusedError(
+            f"The deployment is not well: {error.message}.", suggestion=SEE
+        ) from error
