@@ -20,7 +20,6 @@ COMMANDS = {
     "failover": "viral_engine.cli.failover:failover",
     "failback": "viral_engine.cli.failover:failback",
     "promote": "viral_engine.cli.promote:promote",
-    "drill": "viral_engine.cli.drill:drill",
     "cordon": "viral_engine.cli.duty:cordon",
     "uncordon": "viral_engine.cli.duty:uncordon",
     "drain": "viral_engine.cli.duty:drain",
@@ -28,6 +27,7 @@ COMMANDS = {
     "start": "viral_engine.cli.duty:start",
     "render": "viral_engine.cli.render:render",
     "lint": "viral_engine.cli.lint:lint_",
+    "cost": "viral_engine.cli.cost:cost",
     "node": "viral_engine.cli.node:node",
 }
 

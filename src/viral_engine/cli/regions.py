@@ -44,7 +44,7 @@ def _platform(near: str) -> list[dict[str, Any]]:
             "region": code,
             "name": known[code].name,
             "rtt_ms": round(round_trip_ms(near, code)),
-            "price_factor": known[code].price_markup,
+            "price_factor": round(known[code].price_markup, 3),
             "gateway": "yes" if known[code].gateway_available else "no",
         }
         for code in by_distance(near, known)
