@@ -20,6 +20,7 @@ COMMANDS = {
     "failover": "viral_engine.cli.failover:failover",
     "failback": "viral_engine.cli.failover:failback",
     "promote": "viral_engine.cli.promote:promote",
+    "drill": "viral_engine.cli.drill:drill",
     "cordon": "viral_engine.cli.duty:cordon",
     "uncordon": "viral_engine.cli.duty:uncordon",
     "drain": "viral_engine.cli.duty:drain",
