@@ -155,7 +155,8 @@ async def facts(globe: Globe) -> dict[str, Any]:
     async def put_in_force(_faults: tuple[NetworkFault, ...]) -> None:
         """There are no packets."""
 
-    faults = Faults(cast("Platform", platform), NetworkMode.WAN, apply=put_in_force)
+    edges = cast("Edges", SimpleNamespace(regions=("iad",)))
+    faults = Faults(cast("Platform", platform), NetworkMode.WAN, apply=put_in_force, edges=edges)
     await faults.add({"kind": "cut", "regions": ["iad", "lhr"]})
     await faults.add({"kind": "pause", "machine": "app-lhr"})
     told = Told(globe.status() | {"faults": faults.in_force()})
@@ -217,7 +218,7 @@ def test_what_faults_and_the_end_print_has_the_keys_of_the_page(
 
 def test_the_exit_codes_and_the_kinds_of_fault_are_the_ones_of_the_page() -> None:
     assert re.findall(r"^\| (\d) \|", PAGE, re.MULTILINE) == ["0", "1", "2"]
-    kinds = {kind.value for kind in FaultKind} | {"pause", "kill"}
+    kinds = {kind.value for kind in FaultKind} | {"pause", "kill", "outage"}
     assert {name.split()[-1] for name in SECTIONS if name.startswith("viral fault ")} == {
         *kinds,
         "clear",

@@ -66,4 +66,4 @@ def test_an_id_is_not_both_kept_and_still_to_come() -> None:
 def test_every_fault_is_on_the_page_and_no_other() -> None:
     table = PAGE.split("## Faults\n")[1].split("\n## ")[0]
     said = set(re.findall(r"^\| `([a-z-]+) ", table, re.MULTILINE))
-    assert said == {*FaultKind, "pause", "kill"}
+    assert said == {*FaultKind, "pause", "kill", "outage"}

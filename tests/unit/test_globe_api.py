@@ -44,12 +44,29 @@ class Nowhere:
         assert self.plan.owner(address) == place
 
 
+class Edges:
+    regions: tuple[str, ...] = ("iad", "lhr")
+
+    def __init__(self) -> None:
+        self.done: list[tuple[str, str]] = []
+
+    def kill(self, region: str) -> None:
+        self.done.append(("kill", region))
+
+    def take_host(self, region: str) -> None:
+        self.done.append(("take", region))
+
+    def give_host(self, region: str) -> None:
+        self.done.append(("give", region))
+
+
 class World:
     def __init__(self, home: Path) -> None:
         self.logs = LogBook(home / "logs")
         self.platform = Platform(home, Nowhere(), self.logs, {}, isolate=False)
         self.applied: list[tuple[NetworkFault, ...]] = []
-        self.faults = Faults(self.platform, NetworkMode.WAN, self._apply)
+        self.edges = Edges()
+        self.faults = Faults(self.platform, NetworkMode.WAN, self._apply, self.edges)
         calls = ExtensionCalls(self.faults, self.logs, dict, self._packets, lambda: None)
         routes = [*AppCalls(self.platform).routes(), *MachineCalls(self.platform).routes(),
                   *calls.routes()]  # fmt: skip
@@ -258,6 +275,10 @@ async def test_destroying_a_machine_twice_at_once_answers_both(world: World) -> 
         {"kind": "loss", "amount": math.nan},
         {"kind": "pause", "machine": "nobody"},
         {"kind": "kill"},
+        {"kind": "kill", "machine": "edge-fra"},
+        {"kind": "outage"},
+        {"kind": "outage", "regions": ["fra"]},
+        {"kind": "outage", "regions": ["iad", "lhr"]},
     ],
 )
 async def test_a_fault_that_makes_no_sense_is_refused_and_not_put_in_force(
@@ -278,6 +299,26 @@ async def test_faults_are_put_and_undone_one_by_one_and_all_together(world: Worl
     assert (await world.user.delete(f"/v1/globe/faults/{ids[0]}")).status_code == 404
     assert (await world.user.delete("/v1/globe/faults")).json() == {"cleared": 1}
     assert not world.applied[-1]
+
+
+async def test_an_outage_takes_the_hosts_of_a_region_and_gives_them_back(world: World) -> None:
+    machine = await world.machine()
+    put = await world.post("/globe/faults", {"kind": "outage", "regions": ["iad"]})
+    again = await world.post("/globe/faults", {"kind": "outage", "regions": ["iad"]})
+    assert (put.status_code, again.status_code) == (201, 400)
+    with pytest.raises(PlatformError, match="unreachable"):
+        await world.platform.runners[machine].order("start", "user")
+    shown = (await world.user.get(f"/v1/apps/shop/machines/{machine}")).json()
+    assert shown["host_status"] == "unreachable"
+    assert [fault["kind"] for fault in world.faults.in_force()] == ["outage"]
+    assert (await world.user.delete("/v1/globe/faults")).json() == {"cleared": 1}
+    assert world.edges.done == [("take", "iad"), ("give", "iad")]
+
+
+async def test_an_edge_can_be_killed_by_its_name(world: World) -> None:
+    put = await world.post("/globe/faults", {"kind": "kill", "machine": "edge-lhr"})
+    assert put.status_code == 201
+    assert (world.edges.done, world.faults.in_force()) == ([("kill", "lhr")], [])
 
 
 async def test_the_state_on_disk_is_whole_and_its_owners_only(world: World) -> None:

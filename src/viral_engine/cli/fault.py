@@ -91,6 +91,16 @@ def loss(percent: float, pair: tuple[str, ...], home: Path, as_json: bool) -> No
 
 
 @fault.command()
+@click.argument("region")
+@home_option
+@json_option
+@command_errors
+def outage(region: str, home: Path, as_json: bool) -> None:
+    """End every process of REGION at once, its edge too, and start none."""
+    _put(home, "outage", f"{region} has lost its hosts.", as_json=as_json, regions=(region,))
+
+
+@fault.command()
 @click.argument("machine")
 @home_option
 @json_option
@@ -106,7 +116,7 @@ def pause(machine: str, home: Path, as_json: bool) -> None:
 @json_option
 @command_errors
 def kill(machine: str, home: Path, as_json: bool) -> None:
-    """End every process of MACHINE at once; its restart policy decides what follows."""
+    """End every process of MACHINE, or of an edge, at once; its restart policy decides what follows."""
     with_client(home, lambda client: GlobeExtension(client).add_fault("kill", machine=machine))
     if as_json:
         print_json({"kind": "kill", "machine": machine})

@@ -43,11 +43,34 @@ class Edges:
     alive: frozenset[str] = frozenset()
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _misses: dict[str, int] = field(default_factory=dict)
+    _running: dict[str, MachineProcess] = field(default_factory=dict)
+    _hosts: dict[str, asyncio.Event] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for region in self.regions:
+            self._hosts[region] = asyncio.Event()
+            self._hosts[region].set()
 
     @property
     def plan(self) -> AddressPlan:
         """The addresses of the globe."""
         return self.platform.network.plan
+
+    def kill(self, region: str) -> None:
+        """End the edge of a region at once; it is started again. Nothing where none runs."""
+        if region in self._running:
+            self._running[region].kill()
+
+    def take_host(self, region: str) -> None:
+        """End the edge of a region at once, and start none until its host is given back."""
+        if region in self._hosts:
+            self._hosts[region].clear()
+            self.kill(region)
+
+    def give_host(self, region: str) -> None:
+        """Let the edge of a region be started again."""
+        if region in self._hosts:
+            self._hosts[region].set()
 
     async def run(self) -> None:
         """Publish, run and probe every edge until cancelled."""
@@ -73,16 +96,18 @@ class Edges:
 
     async def _keep_running(self, region: str) -> None:
         while True:
-            process = await MachineProcess.start(self._launch(region))
+            await self._hosts[region].wait()
+            process = self._running[region] = await MachineProcess.start(self._launch(region))
             try:
                 hearing = asyncio.create_task(process.lines(lambda line: self._hear(region, line)))
                 code = await process.wait()
                 hearing.cancel()
             finally:
+                del self._running[region]
                 process.kill()
                 with contextlib.suppress(asyncio.CancelledError):
                     await asyncio.shield(process.wait())
-            self._hear(region, f"the edge exited with {code} and is started again")
+            self._hear(region, f"the edge exited with {code}")
             await asyncio.sleep(RESTART_DELAY)
 
     def _launch(self, region: str) -> Launch:

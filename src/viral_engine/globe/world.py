@@ -133,7 +133,7 @@ class Globe:
         )
         self._run_in_background(self._edges.run(), "edges")
         await self._open_doors(listeners)
-        faults = Faults(platform, spec.mode, self._set_faults)
+        faults = Faults(platform, spec.mode, self._set_faults, self._edges)
         extension = ExtensionCalls(faults, logs, self.status, network.stats, self.stopping.set)
         routes = [
             *AppCalls(platform).routes(), *MachineCalls(platform).routes(),

@@ -13,6 +13,7 @@ from ulid import ULID
 from viral_engine.fly.model import MachineConfig, MachineState
 
 EVENTS_KEPT = 50
+HOST_OK, HOST_UNREACHABLE = "ok", "unreachable"
 
 
 def new_machine_id() -> str:
@@ -46,7 +47,7 @@ class MachineRecord:
     cordoned: bool = False
     created_at: str = field(default_factory=timestamp)
     updated_at: str = field(default_factory=timestamp)
-    host_status: str = "ok"
+    host_status: str = HOST_OK
     events: list[dict[str, Any]] = field(default_factory=list)
     checks: dict[str, dict[str, str]] = field(default_factory=dict)
 

@@ -21,7 +21,12 @@ from viral_engine.globe.machines.checks import (
     watch,
 )
 from viral_engine.globe.machines.process import Launch, MachineProcess
-from viral_engine.globe.machines.record import MachineRecord, new_version, timestamp
+from viral_engine.globe.machines.record import (
+    HOST_OK,
+    MachineRecord,
+    new_version,
+    timestamp,
+)
 from viral_engine.globe.machines.restart import Again, Stay, after_exit
 
 
@@ -113,10 +118,28 @@ class MachineRunner:
                 await self._destroy()
             case "exited", (MachineProcess() as process, int(code)) if process is self._process:
                 self._exited(code)
-            case "again", str(version):
-                waiting = self.record.state is MachineState.STARTING and self._process is None
-                if waiting and version == self.record.instance_id:
-                    await self._start("flyd")
+            case "again", str(version) if version == self.record.instance_id:
+                await self._start_where_it_waits()
+            case "host", str(status):
+                await self._host_is(status)
+
+    @property
+    def _host_is_there(self) -> bool:
+        return self.record.host_status == HOST_OK
+
+    async def _host_is(self, status: str) -> None:
+        """What runs on a host that is lost ends without a word, and begins again with the host."""
+        self.record.host_status = status
+        if self._host_is_there:
+            await self._start_where_it_waits()
+        elif self._process is not None:
+            self._process.kill()
+            self._exited(await self._process.wait())
+
+    async def _start_where_it_waits(self) -> None:
+        waits = self.record.state is MachineState.STARTING and self._process is None
+        if waits and self._host_is_there:
+            await self._start("flyd")
 
     def _is_gone(self) -> PlatformError:
         return NotFoundError(f"machine {self.record.id} is gone", status=404)
@@ -136,6 +159,8 @@ class MachineRunner:
         if self._process is not None:
             return
         record = self.record
+        if not self._host_is_there:
+            raise PlatformError(f"the host of machine {record.id} is unreachable", status=503)
         record.state = MachineState.STARTING
         record.note("start", "starting", source=source)
         record.checks = {

@@ -141,11 +141,12 @@ def set_apart(
     """
 
     def is_apart(one: Sample) -> bool:
-        if one.ok or one.dropped or one.ended < fault.begins:
+        if one.ok or one.ended < fault.begins:
             return False
         if one.region in cut_off:
             return one.due < fault.ends + LED_ELSEWHERE_WITHIN
-        unanswered = one.status == 0 or one.status in {502, 503, 504}
+        # Whatever was answered came by an edge that lives.
+        unanswered = one.status == 0 and not one.dropped
         return one.region in lost and unanswered and one.due < fault.begins + LED_ELSEWHERE_WITHIN
 
     return [replace(one, apart=True) if is_apart(one) else one for one in samples]
