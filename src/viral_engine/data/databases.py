@@ -31,6 +31,7 @@ from viral_engine.errors import (
     ReplicaUnavailableError,
 )
 from viral_engine.lsn import Lsn
+from viral_engine.observe import Listener
 from viral_engine.topology.model import Consistency
 
 __all__ = ["Databases", "ReadLoan", "RequestTransaction"]
@@ -60,7 +61,8 @@ class Databases:
     without any database. The pools belong to this object and are closed when it is left.
 
     A commit is waited for ``commit_limit``, and goes on after that. ``asks_primacy`` is for the
-    control arm of drills: without it a node's word is taken for it.
+    control arm of drills: without it a node's word is taken for it. ``listener`` is told of
+    databases that are not asked for a moment, since they failed.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Databases:
         asks_primacy: bool = True,
         replayed: Callable[[int, Lsn], None] = lambda _timeline, _lsn: None,
         commit_limit: timedelta = COMMIT_LIMIT,
+        listener: Listener | None = None,
     ) -> None:
         self._sql = {
             **read_statements("viral_engine.data", "positions.sql"),
@@ -87,12 +90,14 @@ class Databases:
             view=view,
             pool_size=pool_size,
             replayed=replayed,
+            listener=listener,
         )
         self._view = view
         self._primacy = PrimacyKnowledge(self._sql, asks=asks_primacy)
         self._primary = PrimaryPools.of(
-            addresses, view=view, name=f"viral-write {machine}", read_only=False, size=pool_size
-        )
+            addresses, view=view, name=f"viral-write {machine}", read_only=False, size=pool_size,
+            listener=listener,
+        )  # fmt: skip
         self._writes = (
             Writes(self._primary, self._sql, primacy=self._primacy, limit=commit_limit)
             if self._primary

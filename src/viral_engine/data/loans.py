@@ -15,6 +15,7 @@ from viral_engine.data.primary_pools import PrimaryPools
 from viral_engine.data.request import RequestRoute
 from viral_engine.data.token import SessionToken
 from viral_engine.errors import BusyError, ReplicaUnavailableError
+from viral_engine.observe import Listener
 
 __all__ = ["Loan", "Loans"]
 
@@ -42,16 +43,19 @@ class Loans:
         machine: str,
         view: Callable[[], ClusterView],
         pool_size: int,
+        listener: Listener | None = None,
     ) -> None:
         self._here = here
         self._view = view
         near = addresses.nodes.get(here)
         self.near = near and LazyPool(
-            near, name=f"viral-near {machine}", read_only=True, size=pool_size
-        )
+            near, name=f"viral-near {machine}", read_only=True, size=pool_size,
+            circuit=f"near {here}", listener=listener,
+        )  # fmt: skip
         self.far = PrimaryPools.of(
-            addresses, view=view, name=f"viral-far {machine}", read_only=True, size=pool_size
-        )
+            addresses, view=view, name=f"viral-far {machine}", read_only=True, size=pool_size,
+            listener=listener,
+        )  # fmt: skip
         self._open = AsyncExitStack()
 
     async def __aenter__(self) -> Self:

@@ -16,6 +16,8 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from viral_engine.cluster.addresses import LINK_OPTIONS
 from viral_engine.data.pooler import begin_reading, let_it_only_read
+from viral_engine.guards import Circuit, CircuitOpenError
+from viral_engine.observe import Listener
 
 __all__ = ["Connection", "LazyPool", "PoolBusy", "is_live"]
 
@@ -36,7 +38,8 @@ class PoolBusy(PoolTimeout):
 class LazyPool:
     """A connection pool that opens with its first loan and closes when it is left.
 
-    A loan waits at most 1.5 s and then raises PoolTimeout. Read-only connections commit each
+    A loan waits at most 1.5 s and then raises PoolTimeout; at once where new connections failed just
+    now, which ``listener`` is told of by the name ``circuit``. Read-only connections commit each
     statement by itself and refuse to write, whatever node they lead to.
 
     A ``pooled`` one goes through a PgBouncer in transaction mode, which has another session of the
@@ -48,7 +51,15 @@ class LazyPool:
     """
 
     def __init__(
-        self, url: str, *, name: str, read_only: bool, size: int, pooled: bool = False
+        self,
+        url: str,
+        *,
+        name: str,
+        read_only: bool,
+        size: int,
+        circuit: str,
+        pooled: bool = False,
+        listener: Listener | None = None,
     ) -> None:
         parameters: dict[str, Any] = {**conninfo_to_dict(url), **LINK_OPTIONS}
         parameters["application_name"] = name
@@ -72,6 +83,7 @@ class LazyPool:
         self._size = size
         self._open = 0  # at hand, lent, or being opened
         self._opening = 0
+        self._circuit = Circuit(circuit, failure=PoolTimeout, listener=listener)
         self._at_hand: list[Connection] = []
         self._waiting: deque[asyncio.Future[Connection | None]] = deque()
 
@@ -143,9 +155,12 @@ class LazyPool:
         try:
             if self._pool.closed:
                 await self._pool.open(wait=False)
-            return await self._pool.getconn(timeout=give_up_at - monotonic())
-        except BaseException:
+            with self._circuit.closed():
+                return await self._pool.getconn(timeout=give_up_at - monotonic())
+        except BaseException as error:
             self._note_gone()
+            if isinstance(error, CircuitOpenError):
+                raise PoolTimeout(str(error)) from error
             raise
         finally:
             self._opening -= 1

@@ -8,6 +8,7 @@ from typing import Self
 
 from viral_engine.cluster import ClusterView, DatabaseAddresses
 from viral_engine.data.pools import Connection, LazyPool
+from viral_engine.observe import Listener
 
 __all__ = ["PrimaryPools"]
 
@@ -29,11 +30,15 @@ class PrimaryPools:
         name: str,
         read_only: bool,
         size: int,
+        listener: Listener | None = None,
     ) -> None:
         self._nodes = {} if addresses.pooler else addresses.nodes
         self._view = view
-        self._made = partial(LazyPool, name=name, read_only=read_only, size=size)
-        self._common = self._made(way, pooled=addresses.pooler is not None)
+        self._what = "read" if read_only else "write"
+        self._made = partial(LazyPool, name=name, read_only=read_only, size=size, listener=listener)
+        self._common = self._made(
+            way, circuit=f"{self._what} primary", pooled=addresses.pooler is not None
+        )
         self._straight: dict[str, LazyPool] = {}
 
     @classmethod
@@ -45,12 +50,15 @@ class PrimaryPools:
         name: str,
         read_only: bool,
         size: int,
+        listener: Listener | None = None,
     ) -> PrimaryPools | None:
         """Return them, None where no address leads to a primary."""
         way = addresses.way_to_primary
         if way is None:
             return None
-        return cls(addresses, way, view=view, name=name, read_only=read_only, size=size)
+        return cls(
+            addresses, way, view=view, name=name, read_only=read_only, size=size, listener=listener
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -71,7 +79,8 @@ class PrimaryPools:
         if region is None or region not in self._nodes:
             return self._common
         if region not in self._straight:
-            self._straight[region] = self._made(self._nodes[region])
+            circuit = f"{self._what} {region}"
+            self._straight[region] = self._made(self._nodes[region], circuit=circuit)
         return self._straight[region]
 
     @asynccontextmanager

@@ -30,6 +30,7 @@ from viral_engine.errors import (
     WaitTimeoutError,
 )
 from viral_engine.lsn import Lsn
+from viral_engine.observe import Listener
 
 __all__ = ["Loan", "Reads"]
 
@@ -57,12 +58,16 @@ class Reads:
         view: Callable[[], ClusterView],
         pool_size: int,
         replayed: Callable[[int, Lsn], None],
+        listener: Listener | None = None,
     ) -> None:
         self._here = here
         self._view = view
         self._replayed = replayed
         self._sql = statements
-        self._loans = Loans(addresses, here=here, machine=machine, view=view, pool_size=pool_size)
+        self._loans = Loans(
+            addresses, here=here, machine=machine, view=view, pool_size=pool_size,
+            listener=listener,
+        )  # fmt: skip
         near = addresses.nodes.get(here)
         self._position = near and SharedQuestion(
             near, statements["after_read"], asked_position, name=f"viral-position {machine}"

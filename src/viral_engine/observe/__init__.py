@@ -6,6 +6,8 @@ operator does about it: logs, metrics and alerts are listeners.
 """
 
 from viral_engine.observe.events import (
+    CircuitClosed,
+    CircuitOpened,
     Event,
     Listener,
     NodeAnswered,
@@ -14,4 +16,13 @@ from viral_engine.observe.events import (
     RequestRouted,
 )
 
-__all__ = ["Event", "Listener", "NodeAnswered", "NodeLost", "PrimaryChanged", "RequestRouted"]
+__all__ = [
+    "CircuitClosed",
+    "CircuitOpened",
+    "Event",
+    "Listener",
+    "NodeAnswered",
+    "NodeLost",
+    "PrimaryChanged",
+    "RequestRouted",
+]

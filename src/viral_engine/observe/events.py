@@ -3,7 +3,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["Event", "Listener", "NodeAnswered", "NodeLost", "PrimaryChanged", "RequestRouted"]
+__all__ = [
+    "CircuitClosed",
+    "CircuitOpened",
+    "Event",
+    "Listener",
+    "NodeAnswered",
+    "NodeLost",
+    "PrimaryChanged",
+    "RequestRouted",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +49,20 @@ class RequestRouted:
     waited_s: float = 0.0
 
 
-Event = PrimaryChanged | NodeLost | NodeAnswered | RequestRouted
+@dataclass(frozen=True, slots=True)
+class CircuitOpened:
+    """What failed several times in a row is not asked for a moment: ``write lhr``, ``near iad``."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitClosed:
+    """What was not asked for a moment has answered."""
+
+    name: str
+
+
+Event = PrimaryChanged | NodeLost | NodeAnswered | RequestRouted | CircuitOpened | CircuitClosed
 
 Listener = Callable[[Event], None]

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TextIO
 
-from viral_engine.observe.events import Event, NodeLost, RequestRouted
+from viral_engine.observe.events import CircuitOpened, Event, NodeLost, RequestRouted
 
 __all__ = ["LineFormatter", "log_event", "write_lines_to"]
 
@@ -67,4 +67,4 @@ def log_event(event: Event) -> None:
 def _level_of(event: Event) -> int:
     if isinstance(event, RequestRouted):
         return logging.DEBUG if event.route == "local" else logging.INFO
-    return logging.WARNING if isinstance(event, NodeLost) else logging.INFO
+    return logging.WARNING if isinstance(event, NodeLost | CircuitOpened) else logging.INFO

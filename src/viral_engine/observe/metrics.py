@@ -2,7 +2,15 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from viral_engine.observe.events import Event, NodeAnswered, NodeLost, PrimaryChanged, RequestRouted
+from viral_engine.observe.events import (
+    CircuitClosed,
+    CircuitOpened,
+    Event,
+    NodeAnswered,
+    NodeLost,
+    PrimaryChanged,
+    RequestRouted,
+)
 
 __all__ = ["CONTENT_TYPE", "RuntimeMetrics"]
 
@@ -15,7 +23,8 @@ class RuntimeMetrics:
     """Counts the events of one process for Prometheus; a listener like any other.
 
     ``viral_requests_total`` by route and reason, ``viral_replica_wait_seconds`` of what was waited,
-    ``viral_database_up`` by region, ``viral_primary`` 1 for the region that is seen as primary.
+    ``viral_database_up`` by region, ``viral_primary`` 1 for the region that is seen as primary,
+    ``viral_circuit_open`` by what is not asked at the moment.
     """
 
     def __init__(self) -> None:
@@ -36,6 +45,10 @@ class RuntimeMetrics:
             "viral_primary", "Where this process sees the primary", ("region",),
             registry=self._registry,
         )  # fmt: skip
+        self._circuits = Gauge(
+            "viral_circuit_open", "Whether something failed and is not asked for a moment", ("name",),
+            registry=self._registry,
+        )  # fmt: skip
         self._children: dict[tuple[str, str], Counter] = {}
 
     def __call__(self, event: Event) -> None:
@@ -47,6 +60,8 @@ class RuntimeMetrics:
                 self._up.labels(event.region).set(0)
             case NodeAnswered():
                 self._up.labels(event.region).set(1)
+            case CircuitOpened() | CircuitClosed():
+                self._circuits.labels(event.name).set(isinstance(event, CircuitOpened))
             case PrimaryChanged():
                 for region, is_primary in ((event.was, 0), (event.now, 1)):
                     if region is not None:

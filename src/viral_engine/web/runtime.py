@@ -66,6 +66,7 @@ class Runtime:
             replayed=lambda timeline, lsn: self.cluster.note_replayed(
                 here.region, timeline=timeline, lsn=lsn
             ),
+            listener=self._note,
         )
         self.router = Router(self.cluster, here=here.region)
         secret = environ.get("VIRAL_SECRET") or None
