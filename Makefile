@@ -35,7 +35,7 @@ drills: $(READY) ## Break it on purpose and judge what its users saw (ARGS="--on
 
 docs: $(READY) ## Write the pages that are made from code
 	@$(BIN)/python -m viral_engine.topology.reference docs/reference/viral.toml.md
-	@$(BIN)/python -m viral_engine.fly.fly_toml.page docs/reference/fly.toml.md
+	@$(BIN)/python -m viral_engine.fly.runbook.page docs/reference/fly.toml.md
 	@$(BIN)/python -m viral_engine.operations.cost.page docs/reference/cost.md
 
 $(READY): pyproject.toml uv.lock tools/bootstrap

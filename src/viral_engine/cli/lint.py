@@ -9,7 +9,8 @@ import click
 
 from viral_engine.cli.output import command_errors, console, json_option, print_json
 from viral_engine.errors import MisuseError
-from viral_engine.fly.fly_toml import Finding, lint
+from viral_engine.fly.fly_toml import Finding
+from viral_engine.fly.runbook import lint_text
 
 COLOURS = {"error": "red", "warning": "yellow"}
 
@@ -20,7 +21,7 @@ COLOURS = {"error": "red", "warning": "yellow"}
 @command_errors
 def lint_(path: Path, as_json: bool) -> None:
     """Say what is wrong with a fly.toml, and why; exit 1 when something is an error."""
-    findings = lint(_read(path), source=str(path))
+    findings = lint_text(_read(path), str(path))
     if as_json:
         print_json(_document(path, findings))
     else:

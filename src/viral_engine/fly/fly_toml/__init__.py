@@ -4,8 +4,7 @@ This room knows which keys the file has and what each of them does to a deployme
 It never asks a platform, and knows no deployment but the one that the file is about.
 """
 
-from viral_engine.fly.fly_toml.file import FlyToml
-from viral_engine.fly.fly_toml.lint import RULES, Finding, lint
-from viral_engine.fly.fly_toml.rule import Rule, Severity
+from viral_engine.fly.fly_toml.lint import TOML_RULES, lint
+from viral_engine.fly.fly_toml.rule import Finding, Rule, Severity
 
-__all__ = ["RULES", "Finding", "FlyToml", "Rule", "Severity", "lint"]
+__all__ = ["TOML_RULES", "Finding", "Rule", "Severity", "lint"]

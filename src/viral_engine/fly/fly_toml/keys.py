@@ -57,7 +57,7 @@ DURATION = Kind('a duration such as "15s" or "1m30s"', _is_duration)
 SIZE = Kind('a size such as "1gb"', lambda value: _is_number(value) or isinstance(value, str))
 AUTOSTOP = Kind(
     '"off", "stop" or "suspend"',
-    lambda value: isinstance(value, bool) or value in {"off", "stop", "suspend"},
+    lambda value: isinstance(value, bool) or value in ("off", "stop", "suspend"),
 )
 ANYTHING = Kind("anything", lambda _value: True)
 

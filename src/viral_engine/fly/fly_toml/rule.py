@@ -9,7 +9,7 @@ from enum import StrEnum
 from viral_engine.fly.fly_toml.file import FlyToml
 from viral_engine.topology.lines import KeyPath
 
-__all__ = ["Fault", "Rule", "Severity"]
+__all__ = ["Fault", "Finding", "Rule", "Severity", "TomlRule"]
 
 
 class Severity(StrEnum):
@@ -21,10 +21,14 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A place that breaks a rule, and what is wrong there."""
+    """A place that breaks a rule, and what is wrong there.
+
+    ``missing`` is what a whole file must have, and a part of one need not.
+    """
 
     path: KeyPath
     problem: str
+    missing: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,4 +41,25 @@ class Rule:
     why: str
     fix: str
     source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TomlRule(Rule):
+    """A rule about fly.toml."""
+
     find: Callable[[FlyToml], Iterator[Fault]]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A rule that a place breaks; ``line`` is None for what is nowhere in the file."""
+
+    rule: Rule
+    line: int | None
+    path: str
+    problem: str
+
+    @property
+    def is_error(self) -> bool:
+        """Whether it must not stay so."""
+        return self.rule.severity is Severity.ERROR

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from viral_engine.fly.durations import parse_duration
 from viral_engine.fly.fly_toml.file import FlyToml, Section
 from viral_engine.fly.fly_toml.keys import ANY_NAME, KEYS, Keys, Kind
-from viral_engine.fly.fly_toml.rule import Fault, Rule, Severity
+from viral_engine.fly.fly_toml.rule import Fault, Severity, TomlRule
 from viral_engine.topology.regions import all_regions, explain_unknown
 
 __all__ = ["KEY_RULES"]
@@ -62,9 +62,10 @@ def autoscaling(file: FlyToml) -> Iterator[Fault]:
     for section, name, _ in walk(file.top, KEYS):
         if name != "autoscaling":
             continue
-        regions = (section.table[name] or {}).get("regions", {})
         yield Fault(section.at(name), "there is no autoscaling section")
-        for code in regions if isinstance(regions, dict) else ():
+        inner = section.inner(name)
+        regions = inner.inner("regions") if inner else None
+        for code in regions.table if regions else ():
             yield Fault(section.at(name, "regions", code), f"the counts of {code} have no effect")
 
 
@@ -107,7 +108,7 @@ def primary_regions(file: FlyToml) -> Iterator[Fault]:
     """Find a primary region that is missing or is none."""
     code = file.top.text("primary_region")
     if not code:
-        yield Fault((), "no primary_region")
+        yield Fault((), "no primary_region", missing=True)
     elif code not in all_regions():
         yield Fault(("primary_region",), explain_unknown(code))
 
@@ -116,7 +117,7 @@ def kill_timeouts(file: FlyToml) -> Iterator[Fault]:
     """Find a missing or impossible time to drain."""
     value = file.top.table.get("kill_timeout")
     if value is None:
-        yield Fault((), "no kill_timeout: a machine has 5 s to end its requests")
+        yield Fault((), "no kill_timeout: a machine has 5 s to end its requests", missing=True)
         return
     # A bare number is seconds here, and nowhere else in the file.
     seconds = value if isinstance(value, int | float) else _seconds(value)
@@ -161,7 +162,7 @@ _SCHEMA = "superfly/flyctl internal/appconfig (ad0172fac, 2026-08-21)"
 _REFERENCE = "https://fly.io/docs/reference/configuration/"
 
 KEY_RULES = (
-    Rule(
+    TomlRule(
         code="VE-TOML-001",
         severity=Severity.ERROR,
         title="A key that fly.toml does not have",
@@ -171,7 +172,7 @@ KEY_RULES = (
         source=f"{_SCHEMA}, strict_validate.go",
         find=unknown_keys,
     ),
-    Rule(
+    TomlRule(
         code="VE-TOML-015",
         severity=Severity.ERROR,
         title="A value of the wrong kind",
@@ -180,7 +181,7 @@ KEY_RULES = (
         source=_SCHEMA,
         find=wrong_kinds,
     ),
-    Rule(
+    TomlRule(
         code="VE-TOML-003",
         severity=Severity.ERROR,
         title="An autoscaling section",
@@ -191,7 +192,7 @@ KEY_RULES = (
         source=f"{_SCHEMA}; https://fly.io/docs/reference/autoscaling/",
         find=autoscaling,
     ),
-    Rule(
+    TomlRule(
         code="VE-TOML-004",
         severity=Severity.ERROR,
         title="A check with restart_limit",
@@ -203,7 +204,7 @@ KEY_RULES = (
         "https://fly.io/docs/reference/health-checks/",
         find=restart_limits,
     ),
-    Rule(
+    TomlRule(
         code="VE-TOML-012",
         severity=Severity.ERROR,
         title="A variable named FLY_*",
@@ -212,7 +213,7 @@ KEY_RULES = (
         source=_REFERENCE + "#the-env-variables-section",
         find=platform_names,
     ),
-    Rule(
+    TomlRule(
         code="VE-TOML-016",
         severity=Severity.WARNING,
         title="A setting of another language's runtime",
@@ -221,7 +222,7 @@ KEY_RULES = (
         source="the guide that this product was asked for from: MIX_ENV, PHX_HOST",
         find=foreign_settings,
     ),
-    Rule(
+    TomlRule(
         code="VE-TOML-019",
         severity=Severity.ERROR,
         title="No primary_region, or one that is no region",
@@ -231,7 +232,7 @@ KEY_RULES = (
         source=_REFERENCE + "#primary-region; GET /v1/platform/regions",
         find=primary_regions,
     ),
-    Rule(
+    TomlRule(
         code="VE-TOML-026",
         severity=Severity.ERROR,
         title="A secret in the file",
@@ -241,7 +242,7 @@ KEY_RULES = (
         source="https://fly.io/docs/apps/secrets/",
         find=written_secrets,
     ),
-    Rule(
+    TomlRule(
         code="VE-TOML-011",
         severity=Severity.WARNING,
         title="No time to drain, or more than there is",
@@ -251,7 +252,7 @@ KEY_RULES = (
         source=_REFERENCE + "#kill_timeout-option",
         find=kill_timeouts,
     ),
-    Rule(
+    TomlRule(
         code="VE-TOML-028",
         severity=Severity.ERROR,
         title="A kill_signal that is none",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import combinations
 
 from viral_engine.fly.fly_toml.file import FlyToml, Section
-from viral_engine.fly.fly_toml.rule import Fault, Rule, Severity
+from viral_engine.fly.fly_toml.rule import Fault, Severity, TomlRule
 from viral_engine.fly.fly_toml.sizes import size_fault
 
 __all__ = ["MACHINE_RULES"]
@@ -37,7 +37,9 @@ def wide_rolls(file: FlyToml) -> Iterator[Fault]:
         return
     most = deploy.table.get("max_unavailable") if deploy else None
     if most is None:
-        yield Fault(("deploy",), "no max_unavailable: a third of all machines at once")
+        yield Fault(
+            ("deploy",), "no max_unavailable: a third of all machines at once", missing=True
+        )
     elif most != 1:
         yield Fault(("deploy", "max_unavailable"), f"max_unavailable = {most}")
 
@@ -98,7 +100,7 @@ _REFERENCE = "https://fly.io/docs/reference/configuration/"
 _VALIDATION = "superfly/flyctl internal/appconfig/validation.go (ad0172fac, 2026-08-21)"
 
 MACHINE_RULES = (
-    Rule(
+    TomlRule(
         code="VE-TOML-009",
         severity=Severity.ERROR,
         title="A deploy strategy that is refused",
@@ -108,7 +110,7 @@ MACHINE_RULES = (
         source=f"{_REFERENCE}#picking-a-deployment-strategy; {_VALIDATION}",
         find=refused_strategies,
     ),
-    Rule(
+    TomlRule(
         code="VE-TOML-020",
         severity=Severity.ERROR,
         title="A process group that there is not, or none named",
@@ -118,7 +120,7 @@ MACHINE_RULES = (
         source=_VALIDATION,
         find=unknown_groups,
     ),
-    Rule(
+    TomlRule(
         code="VE-TOML-023",
         severity=Severity.WARNING,
         title="A deploy that may take a whole region at once",
@@ -128,7 +130,7 @@ MACHINE_RULES = (
         source=f"{_REFERENCE}#rolling-deploy-configuration",
         find=wide_rolls,
     ),
-    Rule(
+    TomlRule(
         code="VE-TOML-024",
         severity=Severity.ERROR,
         title="A size that no machine has",
@@ -139,7 +141,7 @@ MACHINE_RULES = (
         "https://fly.io/docs/about/pricing/",
         find=wrong_sizes,
     ),
-    Rule(
+    TomlRule(
         code="VE-TOML-025",
         severity=Severity.ERROR,
         title="A restart policy that there is not",
@@ -148,7 +150,7 @@ MACHINE_RULES = (
         source=_VALIDATION,
         find=unknown_policies,
     ),
-    Rule(
+    TomlRule(
         code="VE-TOML-027",
         severity=Severity.ERROR,
         title="Two sizes for one process group",

@@ -7,7 +7,7 @@ from itertools import combinations
 
 from viral_engine.fly.durations import parse_duration
 from viral_engine.fly.fly_toml.file import FlyToml, Section, Service
-from viral_engine.fly.fly_toml.rule import Fault, Rule, Severity
+from viral_engine.fly.fly_toml.rule import Fault, Severity, TomlRule
 from viral_engine.fly.fly_toml.sizes import smallest_cpus
 
 __all__ = ["SERVICE_RULES"]
@@ -40,7 +40,7 @@ def missing_hard_limits(file: FlyToml) -> Iterator[Fault]:
         concurrency = service.inner("concurrency")
         if concurrency is None or concurrency.whole("hard_limit") is None:
             place = concurrency.path if concurrency else service.path
-            yield Fault(place, f"{_name(service)} has no hard_limit")
+            yield Fault(place, f"{_name(service)} has no hard_limit", missing=True)
 
 
 def swapped_limits(file: FlyToml) -> Iterator[Fault]:
@@ -112,7 +112,7 @@ def unchecked_services(file: FlyToml) -> Iterator[Fault]:
     """Find services that no check of their own keeps requests from."""
     for service in file.services:
         if not service.http_checks and not service.tcp_checks:
-            yield Fault(service.path, f"{_name(service)} has no check")
+            yield Fault(service.path, f"{_name(service)} has no check", missing=True)
 
 
 def redirected_checks(file: FlyToml) -> Iterator[Fault]:
@@ -192,7 +192,7 @@ _CHECKS = "https://fly.io/docs/reference/health-checks/"
 _VALIDATION = "superfly/flyctl internal/appconfig/validation.go (ad0172fac, 2026-08-21)"
 
 SERVICE_RULES = (
-    Rule(
+    TomlRule(
         code="VE-TOML-005",
         severity=Severity.ERROR,
         title="A service without a hard_limit",
@@ -204,7 +204,7 @@ SERVICE_RULES = (
         source=_BALANCING,
         find=missing_hard_limits,
     ),
-    Rule(
+    TomlRule(
         code="VE-TOML-006",
         severity=Severity.WARNING,
         title="min_machines_running that does not do what it seems to",
@@ -214,7 +214,7 @@ SERVICE_RULES = (
         source=_STOPPING,
         find=useless_minimums,
     ),
-    Rule(
+    TomlRule(
         code="VE-TOML-007",
         severity=Severity.WARNING,
         title="Idle machines are stopped",
@@ -225,7 +225,7 @@ SERVICE_RULES = (
         source=f"{_STOPPING}; https://fly.io/docs/machines/api/working-with-machines-api/",
         find=stopped_spares,
     ),
-    Rule(
+    TomlRule(
         code="VE-TOML-008",
         severity=Severity.WARNING,
         title="A check that may be redirected",
@@ -235,7 +235,7 @@ SERVICE_RULES = (
         source=_CHECKS,
         find=redirected_checks,
     ),
-    Rule(
+    TomlRule(
         code="VE-TOML-010",
         severity=Severity.WARNING,
         title="A check without a grace period",
@@ -244,7 +244,7 @@ SERVICE_RULES = (
         source=_CHECKS,
         find=missing_graces,
     ),
-    Rule(
+    TomlRule(
         code="VE-TOML-013",
         severity=Severity.WARNING,
         title="auto_stop_machines with true or false",
@@ -253,7 +253,7 @@ SERVICE_RULES = (
         source="https://fly.io/docs/reference/configuration/#the-http_service-section",
         find=old_switches,
     ),
-    Rule(
+    TomlRule(
         code="VE-TOML-014",
         severity=Severity.WARNING,
         title="A hard_limit that is never reached",
@@ -263,7 +263,7 @@ SERVICE_RULES = (
         source=f"{_BALANCING}; docs/reference/benchmarks.md",
         find=unreachable_limits,
     ),
-    Rule(
+    TomlRule(
         code="VE-TOML-002",
         severity=Severity.ERROR,
         title="Two services for one port",
@@ -273,7 +273,7 @@ SERVICE_RULES = (
         source="superfly/flyctl issue 1635 and pull request 3522; appconfig/service.go",
         find=doubled_services,
     ),
-    Rule(
+    TomlRule(
         code="VE-TOML-017",
         severity=Severity.WARNING,
         title="A service without a check",
@@ -284,7 +284,7 @@ SERVICE_RULES = (
         source=_CHECKS,
         find=unchecked_services,
     ),
-    Rule(
+    TomlRule(
         code="VE-TOML-018",
         severity=Severity.WARNING,
         title="A check with times that the platform does not keep",
@@ -295,7 +295,7 @@ SERVICE_RULES = (
         source=_VALIDATION,
         find=impossible_times,
     ),
-    Rule(
+    TomlRule(
         code="VE-TOML-021",
         severity=Severity.WARNING,
         title="An HTTP service that counts connections",
@@ -305,7 +305,7 @@ SERVICE_RULES = (
         source=_BALANCING,
         find=counted_connections,
     ),
-    Rule(
+    TomlRule(
         code="VE-TOML-022",
         severity=Severity.ERROR,
         title="A soft_limit above the hard_limit",

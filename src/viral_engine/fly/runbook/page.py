@@ -1,6 +1,6 @@
 """The documentation page about fly.toml, written from the rules themselves.
 
-The page is written by ``python -m viral_engine.fly.fly_toml.page docs/reference/fly.toml.md``.
+The page is written by ``python -m viral_engine.fly.runbook.page docs/reference/fly.toml.md``.
 """
 
 from __future__ import annotations
@@ -9,20 +9,21 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from viral_engine.fly.fly_toml.lint import RULES
 from viral_engine.fly.fly_toml.rule import Rule
+from viral_engine.fly.runbook.lint import RULES
 
 __all__ = ["rules_page"]
 
 _INTRO = """\
 # fly.toml
 
-<!-- Written from the rules in src/viral_engine/fly/fly_toml/ by `make docs`. Change them there. -->
+<!-- Written from the rules in src/viral_engine/fly/ by `make docs`. Change them there. -->
 
 `viral render fly.toml` writes the file for a deployment; `viral lint fly.toml` holds any such file against the
-rules below ([commands](commands.md)). An **error** is refused or dropped by the platform, or is not what was meant; a
-**warning** is worth a second thought in a deployment of many regions. What the file has no place for, such as machines
-by region, is said in [viral.toml](viral.toml.md).
+rules below ([commands](commands.md)). `viral lint guide.md` reads a guide: its blocks of fly.toml, of commands and of
+SQL; `viral lint drill.sh` and `lag.sql` a script and a query. An **error** is refused or dropped by the platform, or is
+not what was meant; a **warning** is worth a second thought in a deployment of many regions. What fly.toml has no place
+for, such as machines by region, is said in [viral.toml](viral.toml.md).
 
 `fly deploy` updates every machine that there is by this file, makes none in a new region, and its order knows no regions.
 
