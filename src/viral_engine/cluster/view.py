@@ -101,6 +101,15 @@ class ClusterView:
         nodes = (replace(one, lsn=lsn) if one.region == region else one for one in self.nodes)
         return ClusterView(self.primary_region, tuple(nodes))
 
+    def without(self, region: str, *, reason: str) -> ClusterView:
+        """Return the same view with the node of ``region`` silent, for somebody who found it so."""
+        nodes = (
+            _silent(region, one.observed_at, reason) if one.region == region else one
+            for one in self.nodes
+        )
+        primary = None if region == self.primary_region else self.primary_region
+        return ClusterView(primary, tuple(nodes))
+
     @cached_property
     def _by_region(self) -> Mapping[str, NodeView]:
         return {node.region: node for node in self.nodes}

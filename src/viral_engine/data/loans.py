@@ -10,7 +10,7 @@ from psycopg_pool import PoolTimeout
 
 from viral_engine.cluster import ClusterView, DatabaseAddresses
 from viral_engine.data.decide import Need, Route, RouteKind, decide
-from viral_engine.data.pools import Connection, LazyPool
+from viral_engine.data.pools import Connection, LazyPool, PoolBusy
 from viral_engine.data.primary_pools import PrimaryPools
 from viral_engine.data.request import RequestRoute
 from viral_engine.data.token import SessionToken
@@ -79,8 +79,9 @@ class Loans:
             connection = await self._near_loan(stack, self.near)
             if connection is not None:
                 return Loan(connection, is_near=True)
-            # The node went away after the decision: decide again, and say so.
-            route = self.near_route(bound.session.token if bound else None)
+            # The view may not know it yet: decide again, and say so.
+            without = self._view().without(self._here, reason="takes no connection")
+            route = self._decided(without, bound.session.token if bound else None)
             if bound:
                 bound.route = route
         return await self._far_or_covered_loan(stack, route, bound)
@@ -105,12 +106,10 @@ class Loans:
     async def _near_loan(self, stack: AsyncExitStack, pool: LazyPool) -> Connection | None:
         try:
             return await stack.enter_async_context(pool.connection())
-        except PoolTimeout as error:
-            node = self._view().node(self._here)
-            if node is not None and node.reachable:
-                # The node is there and all its connections are out: the primary must not inherit
-                # the load of a region that has too much of it.
-                raise BusyError("Every connection to this region's database is in use.") from error
+        except PoolBusy as error:
+            # The primary must not inherit the load of a region that has too much of it.
+            raise BusyError("Every connection to this region's database is in use.") from error
+        except PoolTimeout:
             return None
 
     async def _far_or_covered_loan(

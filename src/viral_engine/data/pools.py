@@ -23,8 +23,7 @@ __all__ = ["Connection", "LazyPool", "PoolBusy", "is_live"]
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 
-# Longer than the watcher takes to notice a node that refuses, so that after this the view tells a
-# lost node from a busy pool.
+# Opening a connection takes four round trips, and the longest way round the world has 0.35 s.
 LOAN_LIMIT_S = 1.5
 # A pool that gave up starts again with the next loan; the pool's own 5 minutes of back-off would
 # keep a region dark long after its database is back.
