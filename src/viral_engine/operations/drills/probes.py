@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from operator import itemgetter
 
 from viral_engine.operations.drills.verdict import Finding, Ruling, Verdict
 
@@ -115,8 +117,8 @@ def lag_points(
 ) -> list[tuple[float, int | None]]:
     """Return how many bytes of log a replica had not replayed, once in so many seconds.
 
-    None while it was silent, or there was no primary to compare with. Two answers of different
-    moments are compared, so that a tenth of a second of writes is the noise.
+    None while it was no replica, or there was no primary to compare with. Answers of two moments
+    are compared, so that a tenth of a second of writes is the noise.
     """
     heads = sorted(
         (one.answered, one.lsn)
@@ -125,21 +127,15 @@ def lag_points(
         if one.role == "primary" and one.lsn is not None
     )
     points: list[tuple[float, int | None]] = []
-    step = int(every_s * NS)
-    place, head = 0, None
     for one in probes[region]:
-        if points and one.answered - zero < (points[-1][0] + every_s) * NS:
-            continue
-        while place < len(heads) and heads[place][0] <= one.answered:
-            head = heads[place]
-            place += 1
-        known = head is not None and one.answered - head[0] < step and one.lsn is not None
-        lag = (
-            max(0, head[1] - one.lsn)
-            if known and head and one.lsn is not None and head[1] is not None
-            else None
-        )
-        if one.role == "primary":
-            lag = None
-        points.append((round((one.answered - zero) / NS, 2), lag))
+        at = round((one.answered - zero) / NS, 2)
+        if not points or at >= points[-1][0] + every_s:
+            points.append((at, _lag(one, heads, oldest=one.answered - int(every_s * NS))))
     return points
+
+
+def _lag(probe: Probe, heads: Sequence[tuple[int, int]], *, oldest: int) -> int | None:
+    place = bisect_right(heads, probe.answered, key=itemgetter(0)) - 1
+    if probe.role != "replica" or probe.lsn is None or place < 0 or heads[place][0] < oldest:
+        return None
+    return max(0, heads[place][1] - probe.lsn)
