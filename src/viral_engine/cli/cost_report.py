@@ -147,7 +147,9 @@ def _usd(amount: Decimal) -> str:
 
 
 def _signed(amount: Decimal) -> str:
-    return f"{_usd(abs(amount))} {'less' if amount < 0 else 'more'}"
+    return (
+        f"{_usd(abs(amount))} {'less' if amount < 0 else 'more'}" if amount else "no more or less"
+    )
 
 
 def _lines(bill: Estimate) -> list[dict[str, Any]]:
