@@ -38,10 +38,13 @@ async def probed(
 
 async def _follow(client: FlyClient, found: Found, ends: float, kept: list[Probe]) -> None:
     """Keep a prober in a machine until the end; where the machine dies, another when it is back."""
+    region = found.machine.region
     while (left := ends - time.monotonic()) > AGAIN_AFTER_S:
         command = ["python", "-m", PROBER, f"{left:.1f}"]
         within = timedelta(seconds=left + ANSWERS_WITHIN_S)
         with suppress(PlatformError):
             done = await client.exec(found.app, found.machine.id, command, timeout=within)
-            kept += read_probes(done.stdout.splitlines(), found.machine.region)
+            kept += read_probes(done.stdout.splitlines(), region)
+        now = time.monotonic_ns()
+        kept.append(Probe(region, now, now, "silent"))  # nobody is there to be asked
         await asyncio.sleep(AGAIN_AFTER_S)

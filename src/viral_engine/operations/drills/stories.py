@@ -32,7 +32,7 @@ ASKED_WITHIN = timedelta(seconds=30)
 LOOK_EVERY = timedelta(milliseconds=200)
 ASK_EVERY = timedelta(seconds=1)
 
-HANG = "viral_engine.operations.drills.hang"
+PARTS = "viral_engine.operations.drills.parts"
 """What is run inside a machine to stop a part of it, and to let that go on."""
 
 
@@ -178,9 +178,9 @@ class Stage:
         self.mark("writes succeed elsewhere")
 
     async def _hang(self, found: Found, part: str, word: str) -> None:
-        command = ["python", "-m", HANG, part, word, found.machine.id]
+        command = ["python", "-m", PARTS, part, word, found.machine.id]
         done = await self.client.exec(found.app, found.machine.id, command, timeout=ASKED_WITHIN)
-        if done.exit_code or done.stdout.strip() in {"", "0"}:
+        if done.exit_code or not json.loads(done.stdout):
             raise PlatformError(f"No {part} got SIG{word}: {done.stderr or done.stdout}")
 
     async def _ctl(

@@ -1,4 +1,4 @@
-"""Which processes of a machine are meant when a part of it is to hang."""
+"""Which processes of a machine are meant when a part of it is to hang or to be killed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from viral_engine.operations.drills.hang import send
+from viral_engine.operations.drills.parts import Process, send
 
 MINE, OTHER = b"A=1\0FLY_MACHINE_ID=mine\0", b"FLY_MACHINE_ID=other\0"
 PATRONI = b"python\0-m\0viral_engine.nodes.patroni_start\0/data/run/patroni.yml\0"
@@ -26,7 +26,8 @@ def process(folder: Path, pid: int, line: bytes, environ: bytes, *, parent: int 
     (folder / str(pid)).mkdir()
     (folder / str(pid) / "cmdline").write_bytes(line)
     (folder / str(pid) / "environ").write_bytes(environ)
-    (folder / str(pid) / "stat").write_text(f"{pid} (a) b) S {parent} 0 0")
+    rest = " ".join(["0"] * 17)
+    (folder / str(pid) / "stat").write_text(f"{pid} (a) b) S {parent} {rest} 4711 0")
 
 
 def test_only_this_machines_part_is_stopped(tmp_path: Path, sent: list[tuple[int, int]]) -> None:
@@ -35,8 +36,8 @@ def test_only_this_machines_part_is_stopped(tmp_path: Path, sent: list[tuple[int
     process(tmp_path, 8, PATRONI, MINE)
     process(tmp_path, 9, PATRONI, OTHER, parent=2)
     process(tmp_path, 2, b"viral\0node\0database\0", OTHER)
-    assert send("patroni", "STOP", "mine", processes=tmp_path) == 1
-    assert send("replay", "STOP", "mine", processes=tmp_path) == 0
+    assert send("patroni", "STOP", "mine", processes=tmp_path) == [Process(8, "S", 4711)]
+    assert send("replay", "STOP", "mine", processes=tmp_path) == []
     assert sent == [(8, signal.SIGSTOP)]
 
 
@@ -47,5 +48,18 @@ def test_a_child_of_postgresql_is_known_by_its_postmaster(
     process(tmp_path, 21, REPLAY, b"\0\0\0", parent=20)
     process(tmp_path, 30, b"postgres\0-D\0/data/pg\0", OTHER)
     process(tmp_path, 31, REPLAY, b"\0\0\0", parent=30)
-    assert send("replay", "CONT", "mine", processes=tmp_path) == 1
+    assert [one.pid for one in send("replay", "CONT", "mine", processes=tmp_path)] == [21]
     assert sent == [(21, signal.SIGCONT)]
+
+
+def test_the_postmaster_is_meant_by_postgres_and_nobody_is_hurt_by_a_look(
+    tmp_path: Path, sent: list[tuple[int, int]]
+) -> None:
+    process(tmp_path, 20, b"/opt/bin/postgres\0-D\0/data/pg\0", MINE, parent=8)
+    process(tmp_path, 21, b"postgres: viral: checkpointer", b"\0", parent=20)
+    process(tmp_path, 22, b"/opt/etcd\0--name=iad\0", MINE)
+    assert [one.pid for one in send("postgres", "LOOK", "mine", processes=tmp_path)] == [20]
+    assert sent == []
+    send("postgres", "KILL", "mine", processes=tmp_path)
+    send("etcd", "KILL", "mine", processes=tmp_path)
+    assert sent == [(20, signal.SIGKILL), (22, signal.SIGKILL)]
