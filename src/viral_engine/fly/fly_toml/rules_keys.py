@@ -20,7 +20,7 @@ OF_ANOTHER_RULE = {"autoscaling", "restart_limit"}
 LONGEST_KILL_TIMEOUT_S = 300
 SIGNALS = {"SIGINT", "SIGTERM", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGKILL", "SIGSTOP", "SIGHUP"}
 
-_FOREIGN = re.compile(r"(MIX|PHX|ELIXIR|RELEASE|RAILS|NODE)_\w+")
+_FOREIGN = re.compile(r"(MIX|PHX|ELIXIR|RAILS|NODE)_\w+")
 _SECRET = re.compile(r".*(PASSWORD|SECRET|TOKEN|PRIVATE_KEY|API_KEY)")
 _SIGNED_IN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s]*:[^/\s]+@")
 

@@ -114,8 +114,8 @@ MACHINE_RULES = (
         code="VE-TOML-020",
         severity=Severity.ERROR,
         title="A process group that there is not, or none named",
-        why="`fly deploy` refuses a service that names no group where there are several, and any part "
-        "for a group that [processes] does not have.",
+        why="`fly deploy` refuses a service that names no group where [processes] has any, and any part for "
+        "a group that it does not have.",
         fix='processes = ["app"].',
         source=_VALIDATION,
         find=unknown_groups,
