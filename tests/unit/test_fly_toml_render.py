@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from viral_engine.cli.main import viral
@@ -25,7 +26,17 @@ from viral_engine.operations.fly_file import fly_file
 from viral_engine.operations.secrets import Secrets
 from viral_engine.operations.sketch import sketch
 from viral_engine.topology.load import parse
-from viral_engine.topology.model import Deployment, default_deployment
+from viral_engine.topology.model import (
+    Check,
+    Deployment,
+    Guest,
+    Service,
+    Strategy,
+    default_deployment,
+)
+from viral_engine.topology.overrides import with_overrides
+from viral_engine.topology.regions import all_regions
+from viral_engine.topology.sizes import presets
 
 DEPLOYMENTS = {
     "one region": "[regions.fra]\nmin = 2",
@@ -147,6 +158,31 @@ def test_it_is_the_same_text_every_time_and_only_comments_are_long() -> None:
 def test_an_image_is_run_as_it_is() -> None:
     raw = tomllib.loads(fly_file(default_deployment(), image="registry.fly.io/shop:1"))
     assert raw["build"] == {"image": "registry.fly.io/shop:1"}
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.sampled_from(sorted(all_regions())), min_size=1, max_size=4, unique=True),
+    st.sampled_from(list(presets().values())),
+    st.integers(1, 500),
+    st.integers(100, 300_000),
+    st.booleans(),
+)
+def test_whatever_is_declared_within_reason_passes_our_own_rules(
+    codes: list[str], guest: Guest, limit: int, milliseconds: int, passive: bool
+) -> None:
+    time = timedelta(milliseconds=milliseconds)
+    made = with_overrides(default_deployment(), regions=codes, primary=codes[0])
+    deployment = replace(
+        made,
+        regions=tuple(replace(plan, guest=guest) for plan in made.regions),
+        strategy=Strategy.ACTIVE_PASSIVE if passive else Strategy.ACTIVE_ACTIVE,
+        service=Service(
+            hard_limit=limit, soft_limit=max(1, limit - 1), kill_timeout=time,
+            check=Check(interval=time, timeout=time, grace_period=time),
+        ),
+    )  # fmt: skip
+    assert lint(fly_file(deployment)) == ()
 
 
 @given(st.dictionaries(st.from_regex(r"[A-Z_]{1,8}", fullmatch=True), st.text(
