@@ -6,7 +6,7 @@ BIN := .venv/bin
 SUITES := $(wildcard tests/house tests/unit tests/services tests/globe)
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check bench soak drills docs
+.PHONY: help up test check bench soak drills failover docs
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
@@ -32,6 +32,9 @@ soak: $(READY) ## Read one's own writes 100,000 times through lag and failovers,
 
 drills: $(READY) ## Break it on purpose and judge what its users saw (ARGS="--only register")
 	@exec $(BIN)/python bench/drills.py $(ARGS)
+
+failover: $(READY) ## The headline drills, the worst of 9 runs each, about an hour (ARGS="--only switchover --runs 3")
+	@exec $(BIN)/python bench/failover.py $(ARGS)
 
 docs: $(READY) ## Write the pages that are made from code
 	@$(BIN)/python -m viral_engine.topology.reference docs/reference/viral.toml.md

@@ -125,6 +125,8 @@ def test_only_what_had_no_answer_at_a_lost_edge_while_users_were_led_elsewhere_i
     assert not apart(unanswered, lost="iad")
     assert not apart(replace(unanswered, due=13.1, ended=14), lost="lhr")
     assert not apart(replace(unanswered, ended=9.95), lost="lhr")
+    assert apart(replace(unanswered, due=21, ended=21.1), lost="lhr")
+    assert not apart(replace(unanswered, due=23.1, ended=23.2), lost="lhr")
     assert not apart(write(10.5, ok=False, failed=503), lost="lhr")
     assert not apart(replace(unanswered, dropped=True, due=11, ended=11), lost="lhr")
 

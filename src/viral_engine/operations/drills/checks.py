@@ -26,7 +26,22 @@ from viral_engine.operations.drills.verdict import Ruling, Verdict
 from viral_engine.operations.drills.witness import Seen
 from viral_engine.operations.drills.workload import Judged
 
-__all__ = ["Evidence", "checks_of", "rto_of"]
+__all__ = [
+    "GAP",
+    "LEDGER",
+    "ONE_PRIMARY",
+    "READS",
+    "REQUESTS",
+    "Evidence",
+    "checks_of",
+    "rto_of",
+]
+
+GAP = "time without a successful write"
+READS = "eventual reads that failed at a surviving edge"
+REQUESTS = "requests that failed at a surviving edge"
+ONE_PRIMARY = "no two nodes acknowledged at once"
+LEDGER = "acknowledged writes of the load are there, once, everywhere"
 
 GENERATOR_AT_MOST = 0.7
 IDLE_AT_LEAST = 0.05
@@ -136,9 +151,9 @@ def _speed(evidence: Evidence) -> Iterator[Check]:
     expect = evidence.story.expect
     yield _gap(evidence)
     reads = [one for one in evidence.of(kind=READ, surviving=False) if one.failed]
-    yield _bounded("eventual reads that failed at a surviving edge", reads, expect.failed_reads)
+    yield _bounded(READS, reads, expect.failed_reads)
     failed = [one for one in evidence.of(surviving=False) if one.failed]
-    yield _bounded("requests that failed at a surviving edge", failed, expect.failed)
+    yield _bounded(REQUESTS, failed, expect.failed)
     apart = [one for one in evidence.samples if one.apart]
     if apart:
         left = sum(not one.at_last for one in apart)
@@ -156,14 +171,13 @@ def _gap(evidence: Evidence) -> Check:
             evidence.window, until=evidence.plan.seconds,
         ))
     }  # fmt: skip
-    name = "time without a successful write"
     measured = ", ".join(f"{region} {gap:.2f} s" for region, gap in gaps.items())
     wanted = "" if target is None else f"at most {target:g} s"
     if not gaps:
-        return Check(name, Ruling.UNKNOWN, wanted, why="no write succeeded at a surviving edge")
+        return Check(GAP, Ruling.UNKNOWN, wanted, why="no write succeeded at a surviving edge")
     late = [region for region, gap in gaps.items() if gap > (inf if target is None else target)]
     why = f"too long in {', '.join(late)}" if late else ""
-    return Check(name, Ruling.BROKEN if late else Ruling.KEPT, wanted, measured, why)
+    return Check(GAP, Ruling.BROKEN if late else Ruling.KEPT, wanted, measured, why)
 
 
 def _bounded(name: str, failed: Sequence[Sample], most: int | None) -> Check:
@@ -181,8 +195,8 @@ def _bounded(name: str, failed: Sequence[Sample], most: int | None) -> Check:
 
 def _safety(evidence: Evidence) -> Iterator[Check]:
     yield _moved(evidence)
-    yield _ruled("no two nodes acknowledged at once", one_at_a_time(evidence.probes))
-    yield _ruled("acknowledged writes of the load are there, once, everywhere", evidence.ledger)
+    yield _ruled(ONE_PRIMARY, one_at_a_time(evidence.probes))
+    yield _ruled(LEDGER, evidence.ledger)
     for name, judged in evidence.workloads.items():
         yield _ruled(f"workload {name}", judged.verdict)
 

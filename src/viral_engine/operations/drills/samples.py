@@ -136,9 +136,11 @@ def set_apart(
 ) -> list[Sample]:
     """Return the samples with those set apart that had no surviving edge to go to.
 
-    Users of a lost edge are led to another one within 3 s; those that are cut off with their region
-    have none until it is healed.
+    Users of a lost edge are led to another one within 3 s, and back when it lives again: either way
+    what is under way has no answer. Those that are cut off with their region have none until it is
+    healed.
     """
+    led = [Window(at, at + LED_ELSEWHERE_WITHIN) for at in (fault.begins, fault.ends)]
 
     def is_apart(one: Sample) -> bool:
         if one.ok or one.ended < fault.begins:
@@ -146,8 +148,9 @@ def set_apart(
         if one.region in cut_off:
             return one.due < fault.ends + LED_ELSEWHERE_WITHIN
         # Whatever was answered came by an edge that lives.
-        unanswered = one.status == 0 and not one.dropped
-        return one.region in lost and unanswered and one.due < fault.begins + LED_ELSEWHERE_WITHIN
+        if one.region not in lost or one.status != 0 or one.dropped:
+            return False
+        return any(one.ended >= window.begins and one.due < window.ends for window in led)
 
     return [replace(one, apart=True) if is_apart(one) else one for one in samples]
 
