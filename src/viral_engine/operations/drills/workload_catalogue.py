@@ -15,6 +15,9 @@ from viral_engine.operations.drills.sessions import check_sessions
 from viral_engine.operations.drills.verdict import all_of
 from viral_engine.operations.drills.workload import Judged, MakeWorkload, Played, Setting
 from viral_engine.operations.drills.workloads import INITIAL, StrongLoad, StrongPlan
+from viral_engine.operations.drills.workloads_lists import Statements
+from viral_engine.operations.drills.workloads_money import Bank, Counters
+from viral_engine.operations.drills.workloads_once import Owners, Storm
 from viral_engine.operations.drills.workloads_sessions import (
     SessionLoad,
     SessionPlan,
@@ -114,4 +117,6 @@ def _stakes(history: Sequence[Operation], played: Played) -> dict[str, int]:
     }
 
 
-WORKLOADS: Mapping[str, MakeWorkload] = {"strong": Strong, "sessions": Sessions}
+WORKLOADS: Mapping[str, MakeWorkload] = {
+    one.name: one for one in (Strong, Sessions, Bank, Counters, Statements, Storm, Owners)
+}
