@@ -37,8 +37,11 @@ USUAL = Options()
 COLOURS = {Ruling.KEPT: "green", Ruling.BROKEN: "red", Ruling.UNKNOWN: "yellow"}
 
 
+SHORTEST_S = 20.0
+
+
 class Seconds(click.ParamType[float]):
-    """A length of time: ``60``, ``60s`` or ``5m``."""
+    """A length of time: ``60``, ``60s`` or ``5m``; 20 s at least."""
 
     name = "TIME"
 
@@ -46,12 +49,13 @@ class Seconds(click.ParamType[float]):
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         """Return seconds."""
-        if isinstance(value, int | float):
-            return float(value)
         match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|)", str(value))
         if match is None:
             self.fail(f"{value!r} is no length of time, such as 60s or 5m", param, ctx)
-        return float(match[1]) * (60 if match[2] == "m" else 1)
+        seconds = float(match[1]) * (60 if match[2] == "m" else 1)
+        if seconds < SHORTEST_S:
+            self.fail(f"{value} is too short: {SHORTEST_S:g}s at least", param, ctx)
+        return seconds
 
 
 @click.command()

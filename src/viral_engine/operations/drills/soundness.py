@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from viral_engine.clock import NotYet, wait_until
 from viral_engine.errors import NotFoundError, RefusedError, UnsupportedError, WaitTimeoutError
 from viral_engine.fly.client import FlyClient
 from viral_engine.fly.extension import GlobeExtension
@@ -17,10 +18,12 @@ from viral_engine.operations.operator_lock import refuse_other
 __all__ = ["sound_machines", "until_well"]
 
 SEE = "See: viral status."
+HEALTHY_WITHIN = timedelta(seconds=30)
+LOOK_EVERY = timedelta(seconds=1)
 
 
 async def sound_machines(client: FlyClient) -> list[Found]:
-    """Return all machines; raises RefusedError where one is ill, something broken or changed.
+    """Return all machines; raises RefusedError where one stays ill, something is broken or changed.
 
     Raises UnsupportedError on a platform that can break nothing.
     """
@@ -37,12 +40,22 @@ async def sound_machines(client: FlyClient) -> list[Found]:
             f"Something is broken on purpose already: {kinds}.",
             suggestion="Undo it: viral fault clear.",
         )
+    refuse_other(await observe_formation(client))
+    try:
+        return await wait_until(
+            lambda: _healthy(client), timeout=HEALTHY_WITHIN, interval=LOOK_EVERY,
+            waiting_for="every machine to be healthy",
+        )  # fmt: skip
+    except WaitTimeoutError as error:
+        raise RefusedError(
+            f"The deployment is not well: {error.message}.", suggestion=SEE
+        ) from error
+
+
+async def _healthy(client: FlyClient) -> list[Found] | NotYet:
     machines = await find_machines(client)
     ill = [one.machine.name for one in machines if not _is_well(one)]
-    if ill:
-        raise RefusedError(f"Not every machine is healthy: {', '.join(ill)}.", suggestion=SEE)
-    refuse_other(await observe_formation(client))
-    return machines
+    return NotYet(f"{', '.join(ill)} not healthy") if ill else machines
 
 
 def _is_well(one: Found) -> bool:
