@@ -27,7 +27,7 @@ from viral_engine.operations.drills.workload import Judged, Played, Setting
 
 __all__ = ["Statements"]
 
-OFTEN = timedelta(milliseconds=600)
+OFTEN = timedelta(milliseconds=800)
 ACCOUNTS = 4
 DEPOSIT = 10_000
 FULL = 60

@@ -30,7 +30,7 @@ from viral_engine.operations.drills.workload import Judged, Played, Setting
 
 __all__ = ["Bank", "Counters"]
 
-OFTEN = timedelta(milliseconds=500)
+OFTEN = timedelta(milliseconds=800)
 DEPOSIT = 500
 """Cents in each account of the bank before the first transfer."""
 

@@ -27,7 +27,7 @@ from viral_engine.operations.drills.workloads import paced
 
 __all__ = ["Owners", "Storm"]
 
-EVERY = timedelta(seconds=1.5)
+EVERY = timedelta(seconds=2.5)
 AGAIN_AFTER = timedelta(seconds=1)
 TRIES = 8
 
