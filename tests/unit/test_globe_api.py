@@ -8,7 +8,7 @@ import math
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -21,6 +21,7 @@ from viral_engine.globe.api.machines import MachineCalls
 from viral_engine.globe.api.server import make_app
 from viral_engine.globe.faults import Faults
 from viral_engine.globe.logbook import LogBook
+from viral_engine.globe.machines.process import MachineProcess
 from viral_engine.globe.network.addresses import AddressPlan, NetworkMode
 from viral_engine.globe.network.links import NetworkFault
 from viral_engine.globe.platform import Platform
@@ -44,14 +45,27 @@ class Nowhere:
         assert self.plan.owner(address) == place
 
 
-class Edges:
-    regions: tuple[str, ...] = ("iad", "lhr")
+class Edge:
+    def __init__(self) -> None:
+        self.done: list[str] = []
 
+    def kill(self) -> None:
+        self.done.append("kill")
+
+    def pause(self) -> None:
+        self.done.append("pause")
+
+    def resume(self) -> None:
+        self.done.append("resume")
+
+
+class Edges:
     def __init__(self) -> None:
         self.done: list[tuple[str, str]] = []
+        self.edge = Edge()
 
-    def kill(self, region: str) -> None:
-        self.done.append(("kill", region))
+    def process(self, region: str) -> MachineProcess | None:
+        return cast("MachineProcess", self.edge) if region == "lhr" else None
 
     def take_host(self, region: str) -> None:
         self.done.append(("take", region))
@@ -315,10 +329,13 @@ async def test_an_outage_takes_the_hosts_of_a_region_and_gives_them_back(world: 
     assert world.edges.done == [("take", "iad"), ("give", "iad")]
 
 
-async def test_an_edge_can_be_killed_by_its_name(world: World) -> None:
-    put = await world.post("/globe/faults", {"kind": "kill", "machine": "edge-lhr"})
-    assert put.status_code == 201
-    assert (world.edges.done, world.faults.in_force()) == ([("kill", "lhr")], [])
+async def test_an_edge_can_be_frozen_and_killed_by_its_name(world: World) -> None:
+    for kind in ("pause", "kill"):
+        put = await world.post("/globe/faults", {"kind": kind, "machine": "edge-lhr"})
+        assert put.status_code == 201
+    assert [fault["machine"] for fault in world.faults.in_force()] == ["edge-lhr"]
+    await world.user.delete("/v1/globe/faults")
+    assert (world.edges.edge.done, world.faults.in_force()) == (["pause", "kill", "resume"], [])
 
 
 async def test_the_state_on_disk_is_whole_and_its_owners_only(world: World) -> None:

@@ -56,16 +56,16 @@ class Edges:
         """The addresses of the globe."""
         return self.platform.network.plan
 
-    def kill(self, region: str) -> None:
-        """End the edge of a region at once; it is started again. Nothing where none runs."""
-        if region in self._running:
-            self._running[region].kill()
+    def process(self, region: str) -> MachineProcess | None:
+        """The edge of a region, for faults; one that ends is started again. None where none runs."""
+        return self._running.get(region)
 
     def take_host(self, region: str) -> None:
         """End the edge of a region at once, and start none until its host is given back."""
         if region in self._hosts:
             self._hosts[region].clear()
-            self.kill(region)
+        if region in self._running:
+            self._running[region].kill()
 
     def give_host(self, region: str) -> None:
         """Let the edge of a region be started again."""

@@ -22,10 +22,8 @@ EDGE = "edge-"
 class Edges(Protocol):
     """What can be done to the edges on purpose."""
 
-    regions: tuple[str, ...]
-
-    def kill(self, region: str) -> None:
-        """End one at once; it is started again."""
+    def process(self, region: str) -> MachineProcess | None:
+        """One that runs; when it ends it is started again."""
 
     def take_host(self, region: str) -> None:
         """End one at once, and start none until its host is given back."""
@@ -133,9 +131,6 @@ class Faults:
             self.edges.take_host(region)
 
     def _add_machine_fault(self, kind: str, machine: str) -> str:
-        if kind == "kill" and machine.removeprefix(EDGE) in self.edges.regions:
-            self.edges.kill(machine.removeprefix(EDGE))
-            return new_version()
         process = self._process(machine)
         if process is None:
             raise MisuseError(f"No machine {machine or '(none given)'} is running.",
@@ -149,6 +144,8 @@ class Faults:
         return key
 
     def _process(self, machine: str) -> MachineProcess | None:
+        if machine.startswith(EDGE):
+            return self.edges.process(machine.removeprefix(EDGE))
         runner = self.platform.runners.get(machine)
         return runner.process if runner else None
 

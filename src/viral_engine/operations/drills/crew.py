@@ -171,9 +171,12 @@ class Crew:
         region = self._region(act)
         fault = f"all of {region} is frozen"
         there = [one for one in self.machines if one.machine.region == region]
+        ids = [one.machine.id for one in there]
+        if self._of("app", region):
+            ids.append(f"edge-{region}")
         async with AsyncExitStack() as stack:
-            for one in there:
-                await stack.enter_async_context(self._globe.fault("pause", machine=one.machine.id))
+            for machine in ids:
+                await stack.enter_async_context(self._globe.fault("pause", machine=machine))
             self.mark(fault)
             yield
             for one in self._of("database", region):
