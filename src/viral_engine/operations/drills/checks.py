@@ -32,6 +32,7 @@ __all__ = [
     "ONE_PRIMARY",
     "READS",
     "REQUESTS",
+    "UNSOUND",
     "Evidence",
     "checks_of",
     "rto_of",
@@ -41,6 +42,7 @@ GAP = "time without a successful write"
 READS = "eventual reads that failed at a surviving edge"
 REQUESTS = "requests that failed at a surviving edge"
 ONE_PRIMARY = "no two nodes acknowledged at once"
+UNSOUND = "the rig was not sound"
 LEDGER = "acknowledged writes of the load are there, once, everywhere"
 
 GENERATOR_AT_MOST = 0.7
@@ -88,7 +90,7 @@ def checks_of(evidence: Evidence) -> list[Check]:
     unsound = "; ".join(one.why for one in rig if one.ruling is not Ruling.KEPT)
     speed = list(_speed(evidence))
     if unsound:
-        why = f"the rig was not sound: {unsound}"
+        why = f"{UNSOUND}: {unsound}"
         speed = [replace(one, ruling=Ruling.UNKNOWN, why=why) for one in speed]
     return [*rig, *speed, *_safety(evidence)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from viral_engine.operations.drills.checks import Evidence, checks_of, rto_of
+from viral_engine.operations.drills.checks import UNSOUND, Evidence, checks_of, rto_of
 from viral_engine.operations.drills.figures import requests_of, timeline_of
 from viral_engine.operations.drills.ledger import lost_writes
 from viral_engine.operations.drills.options import Options
@@ -89,7 +89,7 @@ def _why(checks: Iterable[Check]) -> str:
     return "; ".join(
         f"{one.name}: {one.why or ', '.join(one.findings[:1]) or one.measured}"
         for one in listed
-        if one.ruling is ruling
+        if one.ruling is ruling and not one.why.startswith(UNSOUND)
     )
 
 

@@ -13,7 +13,6 @@ from random import Random
 
 from viral_engine.errors import RefusedError
 from viral_engine.fly.client import FlyClient
-from viral_engine.fly.extension import GlobeExtension
 from viral_engine.operations.drills.cast import Cast, Look, cast_of
 from viral_engine.operations.drills.checks import Evidence
 from viral_engine.operations.drills.company import Company, in_company
@@ -25,7 +24,7 @@ from viral_engine.operations.drills.probes import Probe
 from viral_engine.operations.drills.probing import probed
 from viral_engine.operations.drills.result import Result
 from viral_engine.operations.drills.samples import Sample, Window, set_apart
-from viral_engine.operations.drills.soundness import sound_machines, until_well
+from viral_engine.operations.drills.soundness import network_for, sound_machines, until_well
 from viral_engine.operations.drills.stories import Stage
 from viral_engine.operations.drills.story import Act, Story
 from viral_engine.operations.drills.workload import MakeWorkload, Played
@@ -92,10 +91,12 @@ class _Scene:
 async def play(story: Story, options: Options, rig: Rig) -> Result:
     """Play a story, as it was drawn, once. Whatever ends it, every fault is undone.
 
-    Raises RefusedError, and breaks nothing, where the deployment is not well or lacks a role.
+    Raises RefusedError, and breaks nothing, where the deployment is not well or lacks a role, and
+    UnsupportedError where its platform or network lacks the fault.
     """
     started_at = datetime.now(UTC)
     stage = Stage(rig.client, rig.edges, lambda said: rig.progress.seen(story.name, said))
+    network = await network_for(rig.client, story)
     machines = await sound_machines(rig.client)
     before = await until_well(stage, within=WELL_WITHIN)
     cast = _cast(before, machines)
@@ -108,9 +109,8 @@ async def play(story: Story, options: Options, rig: Rig) -> Result:
         heard = await _under_load(scene)
         stage.mark("the load has ended")
         evidence = await _evidence(scene, heard)
-    status = await GlobeExtension(rig.client).status()
     return concluded(
-        evidence, seed=options.seed, network=status["network"], zero=heard.zero, marks=stage.marks,
+        evidence, seed=options.seed, network=network, zero=heard.zero, marks=stage.marks,
         started_at=started_at.isoformat(timespec="seconds"),
     )  # fmt: skip
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from random import Random
 
-from viral_engine.errors import RefusedError, ViralError
+from viral_engine.errors import RefusedError, UnsupportedError, ViralError
 from viral_engine.operations.drills.conclusion import unplayed
 from viral_engine.operations.drills.drill import Rig, play
 from viral_engine.operations.drills.options import Options, seconds_of
@@ -35,6 +35,8 @@ async def play_all(
         except RefusedError as error:
             if not results:
                 raise
+            results.append(unplayed(story, options, error.message))
+        except UnsupportedError as error:
             results.append(unplayed(story, options, error.message))
         except (ViralError, ExceptionGroup) as error:
             results.append(unplayed(story, options, f"it did not come to its end: {_said(error)}"))

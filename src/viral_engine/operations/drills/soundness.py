@@ -11,35 +11,47 @@ from viral_engine.fly.extension import GlobeExtension
 from viral_engine.fly.model import MachineState
 from viral_engine.operations.drills.cast import Look
 from viral_engine.operations.drills.stories import Stage
+from viral_engine.operations.drills.story import Story
 from viral_engine.operations.formation import observe_formation
 from viral_engine.operations.observe import Found, find_machines
 from viral_engine.operations.operator_lock import refuse_other
 
-__all__ = ["sound_machines", "until_well"]
+__all__ = ["network_for", "sound_machines", "until_well"]
 
 SEE = "See: viral status."
 HEALTHY_WITHIN = timedelta(seconds=30)
 LOOK_EVERY = timedelta(seconds=1)
 
 
-async def sound_machines(client: FlyClient) -> list[Found]:
-    """Return all machines; raises RefusedError where one stays ill, something is broken or changed.
+async def network_for(client: FlyClient, story: Story) -> str:
+    """Return the globe's network; raises UnsupportedError where the story cannot be played in it.
 
-    Raises UnsupportedError on a platform that can break nothing.
+    Raises RefusedError where something is broken already.
     """
     try:
-        faults = (await GlobeExtension(client).status())["faults"]
+        status = await GlobeExtension(client).status()
     except NotFoundError as error:
         raise UnsupportedError(
             "This platform cannot break anything on purpose.",
             suggestion="Drills run on a globe. Start one with: viral up.",
         ) from error
-    if faults:
-        kinds = ", ".join(one["kind"] for one in faults)
+    network = str(status["network"])
+    if network == "flat" and story.needs_wan:
+        raise UnsupportedError(
+            f"The drill {story.name} needs the wan network, and this globe is flat.",
+            suggestion="Start it with: viral up --network wan.",
+        )
+    if status["faults"]:
+        kinds = ", ".join(one["kind"] for one in status["faults"])
         raise RefusedError(
             f"Something is broken on purpose already: {kinds}.",
             suggestion="Undo it: viral fault clear.",
         )
+    return network
+
+
+async def sound_machines(client: FlyClient) -> list[Found]:
+    """Return all machines; raises RefusedError where one stays ill, or an operator is at work."""
     refuse_other(await observe_formation(client))
     try:
         return await wait_until(

@@ -54,6 +54,9 @@ KINDS: Mapping[str, _Shape] = {
     "stop": _Shape((1,)),
 }
 
+OF_PACKETS = frozenset({"cut", "one-way", "flap", "blackout", "delay", "loss"})
+"""Acts that need a network of packets."""
+
 
 @dataclass(frozen=True, slots=True)
 class Act:
@@ -114,6 +117,11 @@ class Story:
     expect: Expect = field(default_factory=Expect)
     phase: float = PHASE
     draw: Draw | None = None
+
+    @property
+    def needs_wan(self) -> bool:
+        """Whether something happens to packets."""
+        return any(act.do in OF_PACKETS for act in self.acts)
 
     @property
     def length(self) -> float:
