@@ -153,6 +153,15 @@ def test_what_is_unknown_is_said_to_be_unknown_and_never_a_zero() -> None:
     assert everything.row("black-hole")[1:6] == ["unknown"] * 5
 
 
+def test_where_no_write_failed_nobody_had_to_wait_and_where_all_did_nobody_knows() -> None:
+    report = black_hole(rto_seconds=None)
+    assert Parsed(page(report)).figures["Nobody could write for"] == "unknown"
+    for row in report["requests"]:
+        row["failed"] = 0
+    assert Parsed(page(report)).figures["Nobody could write for"] == "0 s"
+    assert Parsed(page(report | {"requests": []})).figures["Nobody could write for"] == "unknown"
+
+
 def test_a_report_in_which_nothing_was_recorded_is_a_page_all_the_same() -> None:
     found = Parsed(page(black_hole(**NOTHING)))
     assert "svg" not in {tag for tag, _ in found.tags}

@@ -19,8 +19,8 @@ NONE = "\N{EN DASH}"
 def page(report: Mapping[str, Any]) -> str:
     """Return the HTML of one drill, or of many (``drills``), that needs nothing beside itself.
 
-    Everything in ``report`` is taken as text and escaped. Raises jinja2.UndefinedError where a
-    member is missing.
+    Everything in ``report`` is taken as text and escaped. Raises jinja2.UndefinedError or KeyError
+    where a member is missing.
     """
     many = "drills" in report
     drills = report["drills"] if many else [report]
@@ -38,6 +38,15 @@ def _counts(drills: list[Mapping[str, Any]]) -> str:
 
 def _seconds(value: float | None) -> str:
     return UNKNOWN if value is None else f"{value:.0f} s" if value >= 100 else f"{value:.1f} s"
+
+
+def _without_writes(drill: Mapping[str, Any]) -> str:
+    """Return how long nobody could write: no time where no write failed and none was late."""
+    writes = [row for row in drill["requests"] if row["kind"] == "write"]
+    unharmed = bool(writes) and not any(row["failed"] for row in writes)
+    if drill["rto_seconds"] is None and unharmed:
+        return "0 s"
+    return _seconds(drill["rto_seconds"])
 
 
 def _percent(share: float | None) -> str:
@@ -96,7 +105,7 @@ def _environment() -> Environment:
         "ms": _ms, "bytes": _bytes,
     }  # fmt: skip
     templates.filters |= {name: _of_what_is_there(write) for name, write in figures.items()}
-    templates.filters["chart"] = chart
+    templates.filters |= {"chart": chart, "without_writes": _without_writes}
     return templates
 
 
