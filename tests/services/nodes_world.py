@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from viral_engine.clock import wait_until
 from viral_engine.nodes import ctl
 
 STOP_LIMIT_S = 40.0
+STEADY_FOR_S = 3.0
 NODES = (sys.executable, "-m", "viral_engine.nodes")
 PASSWORDS = {
     "VIRAL_SUPERUSER_PASSWORD": "s'uper:user/%",
@@ -109,12 +111,22 @@ class World:
             )
 
     async def until_synchronous(self, primary: str) -> None:
-        """Wait until the other region's database may take over: Patroni says so after PostgreSQL."""
+        """Wait until the other region's database may take over: Patroni says so after PostgreSQL.
+
+        For three seconds without a break, since Patroni takes it back for a moment when a standby
+        that has just been rewound connects anew.
+        """
+        since: float | None = None
 
         async def seen() -> bool:
+            nonlocal since
             said = await ctl.status(self.environ(primary))
             members = cast("list[dict[str, object]]", said["members"] or [])
-            return said["primary"] == primary and any(one["synchronous"] for one in members)
+            if said["primary"] != primary or not any(one["synchronous"] for one in members):
+                since = None
+                return False
+            since = since or time.monotonic()
+            return time.monotonic() - since > STEADY_FOR_S
 
         with self.telling_logs():
             await wait_until(
