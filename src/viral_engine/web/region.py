@@ -27,15 +27,15 @@ from viral_engine.web.asgi import (
     Receive,
     Scope,
     Send,
-    drain,
     may_have_body,
 )
 from viral_engine.web.declared import Declarations
-from viral_engine.web.headers import Incoming, replay_fields, sorted_out
+from viral_engine.web.headers import sorted_out
 from viral_engine.web.once import KeepsFirstAnswers, Once, received_again
 from viral_engine.web.problem import Problem, database_problem, send_problem
+from viral_engine.web.replays import Replays
 from viral_engine.web.session import SessionTokens
-from viral_engine.web.signing import Replay, ReplaySigner
+from viral_engine.web.signing import ReplaySigner
 from viral_engine.web.sticky import STICKY, Homes
 from viral_engine.web.visit import Place, Visit, need_of_method, no_tenant
 
@@ -93,13 +93,13 @@ class RegionMiddleware:
         self._app = app
         self._place = place
         self._cluster = cluster
-        self._signer = signer
         self._need = need
         self._process_local = process_local
         self._tokens = SessionTokens(tokens or TokenSigner(None))
         self._declared = declared or Declarations({})
         self._tenant = tenant
         self._homes = Homes(sticky, region=place.region, machine=place.machine)
+        self._replays = Replays(signer, self._homes)
         self._once = Once(app, first_answers) if first_answers else None
         self._router = Router(
             cluster, here=place.region, wait_budget=wait_budget, hold=hold, deadline=deadline
@@ -117,7 +117,7 @@ class RegionMiddleware:
         incoming, home = sorted_out(scope["headers"]), self._homes.sent(scope["headers"])
         if incoming.passed_on is not scope["headers"]:
             scope = {**scope, "headers": incoming.passed_on}
-        replay = self._replay_of(incoming)
+        replay = self._replays.of(incoming)
         need = self._need(scope)
         again = replay is not None and replay.reason in _DETOURS
         opened = self._tokens.open(
@@ -157,7 +157,7 @@ class RegionMiddleware:
     async def _serve(self, visit: Visit, bound: RequestRoute, receive: Receive, said: Send) -> None:
         route = bound.route
         if route.kind is RouteKind.REPLAY:
-            await self._hand_over(visit, receive, said, route)
+            await self._replays.hand_over(visit, receive, said, route)
         elif route.kind is RouteKind.DEGRADED and visit.need is not Need.NEAR:
             await self._refuse(visit, said, route)
         elif not visit.is_http:
@@ -202,7 +202,7 @@ class RegionMiddleware:
                 return
             bound.begin_again(route)
             if route.kind is RouteKind.REPLAY:
-                await self._hand_over(visit, body.again(), said, route)
+                await self._replays.hand_over(visit, body.again(), said, route)
             else:
                 await self._attempt(visit, bound, body.again(), said)
 
@@ -238,7 +238,7 @@ class RegionMiddleware:
         if region is not None and bound.detour:
             bound.route = Route(RouteKind.REPLAY, bound.detour, region)
             bound.detour, visit.is_dropped = None, False
-            await self._hand_over(visit, None, said, bound.route)
+            await self._replays.hand_over(visit, None, said, bound.route)
 
     def _detour_region(self, visit: Visit, bound: RequestRoute) -> str | None:
         if visit.need is Need.PRIMARY or not visit.is_http or visit.is_at_its_end:
@@ -246,11 +246,6 @@ class RegionMiddleware:
         if may_have_body(visit.scope) or bound.session.wrote or visit.has_begun:
             return None
         return self._cluster.view.writable_region
-
-    def _replay_of(self, incoming: Incoming) -> Replay | None:
-        if not incoming.replay_source:
-            return None
-        return self._signer.read(replay_fields(incoming.replay_source).get("state", ""))
 
     def _routed_again(self, visit: Visit, bound: RequestRoute, receive: Receive) -> Receive:
         async def received() -> Message:
@@ -262,21 +257,6 @@ class RegionMiddleware:
             return message
 
         return received
-
-    async def _hand_over(
-        self, visit: Visit, receive: Receive | None, send: Send, route: Route
-    ) -> None:
-        """Ask the platform's proxy to bring the request elsewhere; its body is read first."""
-        region = route.region or ""
-        if visit.is_http and receive and not await drain(visit.scope, receive):
-            await send_problem(visit.scope, send, _body_too_large(region))
-            return
-        home = visit.goes_home
-        where = f"region={region}" if home is None else self._homes.directions(home)
-        state = self._signer.sign(region, route.reason)
-        detail = f"This request is served in {region}; the platform's proxy takes it there."
-        headers = (("fly-replay", f"{where};state={state}"),)
-        await send_problem(visit.scope, send, Problem(409, "replay", detail, headers))
 
     async def _refuse(self, visit: Visit, send: Send, route: Route) -> None:
         detail = "No primary takes writes at the moment."
@@ -317,11 +297,3 @@ async def _untold(bound: RequestRoute) -> DatabaseError | None:
     except DatabaseError as fault:
         return fault
     return None
-
-
-def _body_too_large(region: str) -> Problem:
-    detail = (
-        f"A body of more than 1 MiB cannot be handed on to {region}. Nothing was done. "
-        f"Send less, or send it there at once, with the header fly-prefer-region: {region}."
-    )
-    return Problem(413, "body-too-large", detail, ())
