@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from viral_engine.globe.home import read_run_file
 from viral_engine.nodes.binaries import Engines
 from viral_engine.operations.drills.drill import Rig
 from viral_engine.operations.drills.options import Options
+from viral_engine.operations.drills.page import page
 from viral_engine.operations.drills.result import Result, as_json, worst
 from viral_engine.operations.drills.series import play_all
 from viral_engine.operations.drills.story import Story, shipped, story_named
@@ -97,16 +97,13 @@ def drill(
         results = _played(home, chosen, stories, options, folder, name)
     facts = _facts(results, alone=name != ALL)
     if report is not None:
-        report.write_text(import_module(PAGE).page(facts), encoding="utf-8")
+        report.write_text(page(facts), encoding="utf-8")
     if as_json:
         print_json(facts)
     else:
         _show(results)
     if worst(one.verdict for one in results) is not Ruling.KEPT:
         raise click.exceptions.Exit(1)
-
-
-PAGE = "viral_engine.operations.drills.page"
 
 
 def _refuse_page(report: Path | None) -> None:
