@@ -55,10 +55,11 @@ def environments() -> dict[str, set[str]]:
     blueprint = Blueprint(
         deployment, Secrets.make(), Addresses(here, here, here, here), "image", "app", {}
     )
+    secrets = blueprint.app_secrets()
     return {
         place.role: {
             re.sub(r"^(READ_REPLICA|REDIS)_[A-Z]{3}_URL$", r"\1_<REGION>_URL", name)
-            for name in blueprint.config(place, "vol_1").env
+            for name in (*blueprint.config(place, "vol_1").env, *secrets[place.app])
         }
         for place in places(deployment)
     }

@@ -110,10 +110,28 @@ def test_an_app_reads_at_home_and_writes_to_the_address_that_follows_the_primary
 def test_an_app_never_gets_the_passwords_that_are_not_its_own() -> None:
     deployment = default_deployment()
     for place in places(deployment):
-        env = blueprint(deployment).config(place, None).env
+        made = blueprint(deployment)
+        env = {**made.config(place, None).env, **made.app_secrets()[place.app]}
         text = " ".join(env.values())
-        assert (MARKS.superuser_password in text) == (place.role == "database")
+        assert (MARKS.superuser_password in text) == (place.role in ("database", "witness"))
         assert (MARKS.signing_key in env.values()) == (place.role == "app")
+
+
+def test_new_secrets_make_a_machine_start_again_and_are_not_told_by_it() -> None:
+    deployment = default_deployment()
+    place = next(p for p in places(deployment) if p.role == "cache")
+    before = blueprint(deployment).config(place, None)
+    after = blueprint(deployment, replace(MARKS, cache_password="new")).config(place, None)
+    others = blueprint(deployment, replace(MARKS, signing_key="new")).config(place, None)
+    assert before == others != after
+    assert MARKS.cache_password not in str(before)
+
+
+def test_the_migrations_have_the_environment_of_an_app_and_no_users() -> None:
+    config = blueprint(default_deployment()).migration()
+    assert config.init.cmd == ("viral", "node", "migrate")
+    assert config.env["DATABASE_URL"].startswith("postgresql://")
+    assert (config.services, config.metadata["fly_process_group"]) == ((), "migrate")
 
 
 def test_what_the_platform_promises_cannot_be_overridden_by_the_services_environment() -> None:
@@ -123,7 +141,6 @@ def test_what_the_platform_promises_cannot_be_overridden_by_the_services_environ
     env = blueprint(deployment).config(place, None).env
     assert (env["PORT"], env["MINE"]) == ("8080", "yes")
     assert env["DATABASE_URL"].startswith("postgresql://")
-    assert env["VIRAL_SECRET"] == "sign"
 
 
 @pytest.mark.parametrize(

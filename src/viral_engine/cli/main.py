@@ -17,6 +17,8 @@ COMMANDS = {
     "logs": "viral_engine.cli.logs:logs",
     "exec": "viral_engine.cli.exec:exec_",
     "fault": "viral_engine.cli.fault:fault",
+    "plan": "viral_engine.cli.plan:plan",
+    "deploy": "viral_engine.cli.deploy:deploy",
     "failover": "viral_engine.cli.failover:failover",
     "failback": "viral_engine.cli.failover:failback",
     "promote": "viral_engine.cli.promote:promote",

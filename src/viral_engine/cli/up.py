@@ -6,16 +6,18 @@ import asyncio
 import contextlib
 import os
 import signal
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from viral_engine import __version__
 from viral_engine.cli.detach import BACKGROUND, run_detached
 from viral_engine.cli.logs import readable
+from viral_engine.cli.operate import who
 from viral_engine.cli.output import command_errors, json_option, print_json, print_table
 from viral_engine.cli.place import home_option
 from viral_engine.cli.steps import Steps, steps_for
+from viral_engine.cli.target import Origin, globe_blueprint
 from viral_engine.cli.welcome import welcome
 from viral_engine.errors import GlobeError, MachineFailedError, MisuseError
 from viral_engine.fly.client import FlyClient
@@ -28,12 +30,10 @@ from viral_engine.nodes.app_import import check_import
 from viral_engine.nodes.binaries import Engines
 from viral_engine.operations.blueprint import places
 from viral_engine.operations.bring_up import BringUp
+from viral_engine.operations.operator_lock import Operator
 from viral_engine.operations.progress import step
-from viral_engine.operations.secrets import Secrets
 from viral_engine.operations.take_down import take_down
-from viral_engine.topology.load import load, load_folder
 from viral_engine.topology.model import BUNDLED_APP, Deployment
-from viral_engine.topology.overrides import with_overrides
 from viral_engine.topology.regions import region
 
 LAST_LINES = 15
@@ -62,10 +62,12 @@ def up(
     detach: bool, dry_run: bool, home: Path, as_json: bool,
 ) -> None:  # fmt: skip
     """Run the deployment on this machine: real engines, real distances, until Ctrl-C."""
-    deployment = with_overrides(
-        load(file) if file else load_folder(Path.cwd()),
-        regions=regions.split(",") if regions is not None else None, primary=primary, app=app,
+    origin = Origin(
+        folder=str(Path.cwd()), file=str(file.absolute()) if file else None, app=app,
+        regions=tuple(regions.split(",")) if regions is not None else None, primary=primary,
+        environ=_handed_on(),
     )  # fmt: skip
+    deployment = origin.deployment()
     near = _near(deployment, near)
     places_of_users = _extra_places(deployment, users)
     if dry_run:
@@ -84,7 +86,7 @@ def up(
         spec = GlobeSpec(
             home=home, regions=(*deployment.all_codes, *places_of_users), edges=deployment.region_codes, near=near,
             mode=mode, why_mode=why, rtt_factor=rtt_factor, port=port, environ=dict(os.environ),
-            envoy=Engines(os.environ).envoy(),
+            envoy=Engines(os.environ).envoy(), origin=asdict(origin),
         )  # fmt: skip
         steps = steps_for(as_json=as_json)
         with contextlib.closing(steps):
@@ -168,12 +170,10 @@ async def _bring_up(
     spec = globe.spec
     bring_up = BringUp(
         client=client,
-        deployment=deployment,
-        secrets=Secrets.kept_in(spec.home / "secrets.json"),
-        primary={region: globe.private_edge(region) for region in spec.edges},
-        image=f"viral-engine:{__version__}",
-        app_folder=str(Path.cwd()),
-        extra_env=_handed_on(),
+        blueprint=globe_blueprint(
+            deployment, spec.home, Origin(**spec.origin), globe.private_edges
+        ),
+        operator=Operator(who(), "viral up"),
         progress=steps,
         edges=globe.addresses["edges"],
     )

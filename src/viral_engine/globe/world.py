@@ -53,6 +53,8 @@ class GlobeSpec:
     environ: Mapping[str, str]
     envoy: Path
     seed: int = 0
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    """What it was started with, as later commands read it: the globe only keeps it."""
 
 
 @dataclass(eq=False, slots=True)
@@ -97,10 +99,11 @@ class Globe:
             "api": self.api_url,
         }
 
-    def private_edge(self, region: str) -> str:
-        """The address of a region's edge in the private network."""
+    @property
+    def private_edges(self) -> dict[str, str]:
+        """The address of each edge in the private network."""
         assert self._network is not None
-        return self._network.plan.edge(region)
+        return {region: self._network.plan.edge(region) for region in self.spec.edges}
 
     def last_lines(self, machine: str, count: int) -> list[str]:
         """The newest lines that a machine wrote."""
@@ -178,6 +181,8 @@ class Globe:
             "namespaces": {place: self._network.namespace(place) for place in places},
             "addresses": self.addresses,
             "anycast_address": self._direct_anycast(),
+            "private_edges": self.private_edges,
+            "origin": dict(self.spec.origin),
         }
 
     def _direct_anycast(self) -> str:

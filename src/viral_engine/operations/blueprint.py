@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from hashlib import sha256
 from urllib.parse import quote
 
 from viral_engine.fly.model import (
@@ -32,6 +33,9 @@ from viral_engine.topology.names import (
 
 DATABASE_PORT, PATRONI_PORT, CACHE_PORT = 5432, 8008, 6379
 APP_ROLE = "viral_app"
+MIGRATION = "migrate"
+"""The name and the role of the machine that migrates the database."""
+
 DATA_PATH = "/data"
 
 DATABASE_STOP = timedelta(seconds=25)
@@ -89,6 +93,10 @@ def apps(deployment: Deployment) -> tuple[str, ...]:
     return (deployment.app, f"{deployment.app}-db", f"{deployment.app}-cache")
 
 
+NOWHERE = Addresses({}, {}, {}, {})
+"""Of a blueprint that has not been told any."""
+
+
 @dataclass(frozen=True, slots=True)
 class Blueprint:
     """Makes the configuration of any machine once the addresses of the others are known."""
@@ -111,6 +119,43 @@ class Blueprint:
                 return self._cache(place)
             case _:
                 return self._app(place)
+
+    def migration(self) -> MachineConfig:
+        """The configuration of a machine that migrates the database and ends."""
+        region = self.deployment.primary_region
+        place = Place(self.deployment.app, MIGRATION, region, MIGRATION)
+        return self._app(place).model_copy(
+            update={
+                "init": Init(cmd=("viral", "node", "migrate")),
+                "services": (),
+                "restart": Restart(policy=RestartPolicy.ON_FAILURE, max_retries=CRASHES_FORGIVEN),
+            }
+        )
+
+    def app_secrets(self) -> dict[str, dict[str, str]]:
+        """By app, what its machines get from the platform's secrets, each set in one batch.
+
+        The addresses with a password in them differ from region to region, as secrets cannot.
+        """
+        app, secrets = self.deployment.app, self.secrets
+        return {
+            app: {"VIRAL_SECRET": secrets.signing_key},
+            f"{app}-db": {
+                "VIRAL_SUPERUSER_PASSWORD": secrets.superuser_password,
+                "VIRAL_REPLICATION_PASSWORD": secrets.replication_password,
+                "VIRAL_APP_PASSWORD": secrets.app_password,
+            },
+            f"{app}-cache": {"VIRAL_CACHE_PASSWORD": secrets.cache_password},
+        }
+
+    def _metadata(self, place: Place) -> dict[str, str]:
+        """Its role, and the fingerprint of its secrets, so that new ones make it start again."""
+        batch = json.dumps(self.app_secrets()[place.app], sort_keys=True)
+        return {
+            "fly_platform_version": "v2",
+            "fly_process_group": place.role,
+            "viral_secrets": sha256(batch.encode()).hexdigest()[:12],
+        }
 
     def _common(self) -> dict[str, str]:
         return {**self.extra_env, "PRIMARY_REGION": self.deployment.primary_region,
@@ -138,9 +183,6 @@ class Blueprint:
                 "VIRAL_ETCD_MEMBERS": self._etcd_members(),
                 "VIRAL_DATABASE": self.deployment.database.name,
                 "VIRAL_DATABASE_PARAMETERS": json.dumps(dict(self.deployment.database.parameters)),
-                "VIRAL_SUPERUSER_PASSWORD": self.secrets.superuser_password,
-                "VIRAL_REPLICATION_PASSWORD": self.secrets.replication_password,
-                "VIRAL_APP_PASSWORD": self.secrets.app_password,
             },
             services=(
                 Service(
@@ -153,7 +195,7 @@ class Blueprint:
             mounts=_mounts(volume),
             restart=Restart(policy=RestartPolicy.ALWAYS),
             stop_config=StopConfig(signal="SIGTERM", timeout=DATABASE_STOP),
-            metadata=_metadata(place),
+            metadata=self._metadata(place),
         )
 
     def _witness(self, place: Place, volume: str | None) -> MachineConfig:
@@ -167,7 +209,7 @@ class Blueprint:
             mounts=_mounts(volume),
             restart=Restart(policy=RestartPolicy.ALWAYS),
             stop_config=StopConfig(signal="SIGTERM", timeout=10 * _SECOND),
-            metadata=_metadata(place),
+            metadata=self._metadata(place),
         )
 
     def _cache(self, place: Place) -> MachineConfig:
@@ -178,13 +220,12 @@ class Blueprint:
             init=Init(cmd=("viral", "node", "cache")),
             env={
                 **self._common(),
-                "VIRAL_CACHE_PASSWORD": self.secrets.cache_password,
                 "VIRAL_CACHE_MAXMEMORY": f"{self.deployment.cache.maxmemory // 1024}kb",
             },
             checks={"valkey": alive},
             restart=Restart(policy=RestartPolicy.ALWAYS),
             stop_config=StopConfig(signal="SIGTERM", timeout=10 * _SECOND),
-            metadata=_metadata(place),
+            metadata=self._metadata(place),
         )
 
     def _app(self, place: Place) -> MachineConfig:
@@ -217,7 +258,7 @@ class Blueprint:
             ),
             restart=Restart(max_retries=CRASHES_FORGIVEN),
             stop_config=StopConfig(signal="SIGTERM", timeout=service.kill_timeout),
-            metadata={**_metadata(place), **self._standing_by()},
+            metadata={**self._metadata(place), **self._standing_by()},
         )  # fmt: skip
 
     def _standing_by(self) -> dict[str, str]:
@@ -246,7 +287,6 @@ class Blueprint:
             "VIRAL_SOFT_LIMIT": str(service.soft_limit),
             "VIRAL_HARD_LIMIT": str(service.hard_limit),
             "VIRAL_HEALTH_PATH": service.check.path,
-            "VIRAL_SECRET": self.secrets.signing_key,
             "VIRAL_STICKY": service.sticky.value,
             "VIRAL_CONSISTENCY": json.dumps(dict(self.deployment.consistency), sort_keys=True),
         }
@@ -278,7 +318,3 @@ def _host(address: str) -> str:
 
 def _mounts(volume: str | None) -> tuple[Mount, ...]:
     return (Mount(volume=volume, path=DATA_PATH),) if volume else ()
-
-
-def _metadata(place: Place) -> dict[str, str]:
-    return {"fly_platform_version": "v2", "fly_process_group": place.role}

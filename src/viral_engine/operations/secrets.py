@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import secrets
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,21 @@ class Secrets:
     app_password: str = field(repr=False)
     cache_password: str = field(repr=False)
     signing_key: str = field(repr=False)
+
+    NAMES: ClassVar[Mapping[str, str]] = {
+        "VIRAL_SUPERUSER_PASSWORD": "superuser_password",
+        "VIRAL_REPLICATION_PASSWORD": "replication_password",
+        "VIRAL_APP_PASSWORD": "app_password",
+        "VIRAL_CACHE_PASSWORD": "cache_password",
+        "VIRAL_SECRET": "signing_key",
+    }
+    """What each is called among the secrets of the platform."""
+
+    @classmethod
+    def taken_from(cls, kept: Mapping[str, str]) -> Self:
+        """The secrets that are kept under these names, and new ones for those that are not."""
+        had = {field: kept[name] for name, field in cls.NAMES.items() if kept.get(name)}
+        return replace(cls.make(), **had)
 
     @classmethod
     def make(cls) -> Self:

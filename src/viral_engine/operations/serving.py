@@ -18,9 +18,10 @@ UNROUTED = (502, 503, 504)
 Judge = Callable[[httpx.Response], bool]
 
 
-async def wait_until_routed(edge: str, path: str) -> None:
-    """Wait until an edge reaches a machine; it asks them itself, a moment after the platform."""
-    await _wait(edge, path, {}, lambda answer: answer.status_code not in UNROUTED)
+async def wait_until_routed(edge: str, path: str, *, machine: str | None = None) -> None:
+    """Wait until an edge reaches a machine, this one or any; it asks them itself, a moment later."""
+    headers = {"fly-force-instance-id": machine} if machine else {}
+    await _wait(edge, path, headers, lambda answer: answer.status_code not in UNROUTED)
 
 
 async def wait_until_aware(edge: str, machine: str) -> None:

@@ -18,6 +18,7 @@ __all__ = [
     "BYTES",
     "DATABASE_NAME",
     "ENV_NAME",
+    "HOSTNAMES",
     "PARAMETER_NAME",
     "PARAMETER_VALUE",
     "REGION",
@@ -204,6 +205,18 @@ def _read_parameter_name(value: object) -> str:
     return name
 
 
+_HOSTNAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))+")
+
+
+def _read_hostnames(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise WrongValueError
+    names = tuple(_string(name) for name in value)
+    if not all(_HOSTNAME.fullmatch(name) for name in names):
+        raise WrongValueError
+    return tuple(dict.fromkeys(names))
+
+
 def _read_parameter(value: object) -> str:
     match value:
         case bool():
@@ -224,6 +237,7 @@ DATABASE_NAME = _matching(
     r"[a-z_][a-z0-9_]{0,62}",
 )
 ENV_NAME = Kind("letters, digits and underscores, not beginning with a digit", _read_env_name)
+HOSTNAMES = Kind('a list of host names, such as ["app.example.com"]', _read_hostnames)
 PARAMETER_NAME = Kind(
     "lower-case letters and underscores, as PostgreSQL spells its settings", _read_parameter_name
 )

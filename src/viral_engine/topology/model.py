@@ -140,7 +140,7 @@ class Service:
 
     ``soft_limit`` is where the edge starts to prefer another machine, ``hard_limit`` where it
     sends nothing more; ``kill_timeout`` is the time to drain before SIGKILL. ``sticky`` is what a
-    session keeps to.
+    session keeps to; ``hostnames`` get certificates where the platform issues any.
     """
 
     app: str = BUNDLED_APP
@@ -149,6 +149,7 @@ class Service:
     hard_limit: int = 250
     kill_timeout: timedelta = timedelta(seconds=30)
     sticky: Sticky = Sticky.OFF
+    hostnames: tuple[str, ...] = ()
     check: Check = field(default_factory=Check)
     env: Mapping[str, str] = field(default_factory=dict)
 

@@ -1,0 +1,252 @@
+"""Carries a deployment out: observe, do the first stage of the plan, and observe again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from viral_engine.clock import NotYet, wait_until
+from viral_engine.errors import (
+    LostAnswerError,
+    MachineFailedError,
+    NoCapacityError,
+    OperationError,
+    PlatformError,
+)
+from viral_engine.fly.client import FlyClient
+from viral_engine.fly.leases import Lease
+from viral_engine.fly.model import Machine, MachineState
+from viral_engine.operations.blueprint import Blueprint, apps
+from viral_engine.operations.deploy.databases import Databases
+from viral_engine.operations.deploy.diff import diff
+from viral_engine.operations.deploy.found import Found, observe, serves_as_primary
+from viral_engine.operations.deploy.lock import deploying
+from viral_engine.operations.deploy.make import Making, make
+from viral_engine.operations.deploy.plan import (
+    Change,
+    CreateApp,
+    HandOver,
+    Migrate,
+    OfMachine,
+    Plan,
+    Stage,
+    Until,
+)
+from viral_engine.operations.operator_lock import Operator
+from viral_engine.operations.progress import Progress, step
+from viral_engine.operations.serving import wait_until_routed
+
+PRIMARY_WITHIN = timedelta(seconds=120)
+HEALTHY_WITHIN = timedelta(seconds=120)
+POLL = timedelta(milliseconds=150)
+
+TRIES = 3
+"""Of one change: what is not so after these will not be so after more."""
+
+LOOK_ANEW = (408, 409, 412)
+"""Refusals that say that something is not as it was seen."""
+
+
+@dataclass(eq=False, slots=True)
+class Deploy:
+    """One deploy; ``found`` is what was seen last."""
+
+    client: FlyClient
+    blueprint: Blueprint
+    databases: Databases
+    operator: Operator
+    progress: Progress
+    org: str = "personal"
+    edges: Mapping[str, str] = field(default_factory=dict)
+    """By region, where users enter: an app machine that was updated is seen from there before the next."""
+    found: Found = field(default_factory=Found)
+    done: list[Change] = field(default_factory=list)
+    _tries: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+
+    @property
+    def app_names(self) -> tuple[str, ...]:
+        """The platform's apps of this deployment."""
+        return apps(self.blueprint.deployment)
+
+    async def plan(self) -> Plan:
+        """Observe, and decide what is to do."""
+        self.found = await observe(self.client, self.app_names)
+        return diff(self.blueprint, self.found, migrated=self.migrated)
+
+    @property
+    def migrated(self) -> bool:
+        """Whether this deploy has migrated the database."""
+        return any(isinstance(change, Migrate) for change in self.done)
+
+    async def run(self) -> Found:
+        """Make it so and see that it is; raises ViralError with the next step otherwise.
+
+        Whatever ends it, the same call again goes on from there.
+        """
+        plan = await self.plan()
+        making = Making(self.client, self.operator, self.org)
+        while plan.stages and all(isinstance(one, CreateApp) for one in plan.stages[0].changes):
+            await self._do(making, plan.stages[0])
+            plan = await self.plan()
+        if not plan.stages:
+            return await self._verified()
+        async with AsyncExitStack() as stack:
+            lock = await stack.enter_async_context(
+                deploying(self.client, self.blueprint, self.operator)
+            )
+            await stack.enter_async_context(self.databases.locked(self.operator))
+            return await self._converge(making, lock)
+
+    async def _converge(self, making: Making, lock: Lease) -> Found:
+        home = self.found.primary_region
+        while (plan := await self.plan()).stages:
+            lock.check()
+            await self._do(making, plan.stages[0])
+        found = await self._verified()
+        if home and any(isinstance(change, HandOver) for change in self.done):
+            with step(self.progress, f"Hand the primary back to {home}"):
+                await self.databases.hand_back(home)
+        return found
+
+    async def _verified(self) -> Found:
+        with step(self.progress, "Wait until every machine is healthy"):
+            await self._until_healthy(self._declared())
+        return await observe(self.client, self.app_names)
+
+    async def _do(self, making: Making, stage: Stage) -> None:
+        """Do one stage; what may or may not have happened is found out by the next plan."""
+        with step(self.progress, stage.title):
+            results = await asyncio.gather(
+                *(self._make(making, change) for change in stage.changes), return_exceptions=True
+            )
+            failures = [result for result in results if isinstance(result, BaseException)]
+            if failures:
+                raise failures[0]
+            await self._wait(stage)
+
+    async def _make(self, making: Making, change: Change) -> None:
+        name = (change.kind, change.app, change.what)
+        self._tries[name] += 1
+        if self._tries[name] > TRIES:
+            raise OperationError(
+                f"{change.sentence}: it was done {TRIES} times and is not so ({change.reason}).",
+                suggestion="Does somebody undo it? See: viral plan.",
+            )
+        try:
+            if isinstance(change, HandOver):
+                await self._hand_over(change.region)
+            else:
+                await make(making, change)
+        except PlatformError as error:
+            if self._tries[name] == TRIES or not _may_have_happened(error):
+                raise
+            self.progress.seen(change.sentence, f"looked at anew: {error.message}")
+        else:
+            self.done.append(change)
+            self.progress.seen(change.sentence, change.reason)
+
+    async def _hand_over(self, region: str) -> None:
+        """Have the primary leave, and wait until the platform, which plans go by, sees it."""
+        await self.databases.hand_over(region)
+
+        async def left() -> bool | NotYet:
+            found = await observe(self.client, self.app_names)
+            return found.primary_region not in (None, region) or NotYet(f"{found.primary_region}")
+
+        await wait_until(
+            left, timeout=PRIMARY_WITHIN, interval=POLL,
+            waiting_for=f"the primary's service to leave {region}",
+        )  # fmt: skip
+
+    async def _wait(self, stage: Stage) -> None:
+        names = {change.name for change in stage.changes if isinstance(change, OfMachine)}
+        match stage.until:
+            case Until.PRIMARY:
+                await self._until_primary()
+            case Until.HEALTHY:
+                await self._until_healthy(names)
+                await self._until_reached(stage)
+            case Until.WELL:
+                await self._until_healthy(names)
+                await self.databases.until_well()
+            case Until.DONE:
+                pass
+
+    async def _until_reached(self, stage: Stage) -> None:
+        """Wait until users reach the machines of a stage: edges hear of health a moment later."""
+        path = self.blueprint.deployment.service.check.path
+        for change in stage.changes:
+            if isinstance(change, OfMachine) and change.region in self.edges:
+                machine = await self.client.get_machine(change.app, change.machine)
+                if not machine.cordoned:
+                    await wait_until_routed(self.edges[change.region], path, machine=machine.id)
+
+    def _declared(self) -> set[str]:
+        """The machines that must be healthy in the end: those that are meant to run."""
+        standby = {
+            m.name
+            for m in self.found.machines
+            if m.cordoned and m.state is not MachineState.STARTED
+        }
+        return {m.name for m in self.found.machines if m.role in ROLES} - standby
+
+    async def _until_primary(self) -> None:
+        app = f"{self.blueprint.deployment.app}-db"
+
+        async def primary() -> bool | NotYet:
+            machines = await self.client.list_machines(app)
+            refuse_failed(machines)
+            return any(map(serves_as_primary, machines)) or NotYet(unhealthy(machines))
+
+        await wait_until(
+            primary, timeout=PRIMARY_WITHIN, waiting_for="a primary database", interval=POLL
+        )
+
+    async def _until_healthy(self, names: set[str]) -> None:
+        async def healthy() -> bool | NotYet:
+            lists = await asyncio.gather(*map(self.client.list_machines, self.app_names))
+            machines = [m for found in lists for m in found if m.name in names]
+            refuse_failed(machines)
+            return all(m.healthy for m in machines) or NotYet(unhealthy(machines))
+
+        await wait_until(
+            healthy, timeout=HEALTHY_WITHIN, interval=POLL,
+            waiting_for=f"{'every machine' if len(names) > 1 else ''.join(names)} to be healthy",
+        )  # fmt: skip
+
+
+def _may_have_happened(error: PlatformError) -> bool:
+    """Whether to look anew after a refusal, instead of giving up."""
+    if isinstance(error, NoCapacityError):
+        return False
+    return isinstance(error, LostAnswerError) or error.status >= 500 or error.status in LOOK_ANEW
+
+
+ROLES = ("database", "witness", "cache", "app")
+
+
+def refuse_failed(machines: list[Machine]) -> None:
+    """Raise MachineFailedError for a machine that does not stay up."""
+    for machine in machines:
+        exits = [event for event in machine.events if event.type == "exit"]
+        failed = machine.state is MachineState.FAILED
+        if failed or (machine.state is MachineState.STOPPED and exits):
+            raise MachineFailedError(
+                f"The machine {machine.name} ({machine.id}) does not stay up.",
+                suggestion=f"Its output: viral logs --machine {machine.id}.",
+                machine=machine.id,
+            )
+
+
+def unhealthy(machines: list[Machine]) -> str:
+    """Say how the machines are that are not healthy."""
+    return ", ".join(
+        f"{machine.name} is {machine.state}"
+        + "".join(f" ({c.name}: {c.output})" for c in machine.checks if c.status != "passing")
+        for machine in machines
+        if not machine.healthy
+    )
