@@ -66,6 +66,7 @@ def test_the_shipped_stories_cover_what_the_page_promises() -> None:
         (act(do="kill", what="roof", **{"in": "primary", "for": None}), "what is 'roof'"),
         (act(amount=2), "cut takes no amount"),
         (f"{GOOD}[expect]\nmoves = 'maybe'", "moves is 'maybe'"),
+        (f"{GOOD}[expect]\nfailed = 'few'", "failed must be a number or 'any', not 'few'"),
         (f"{GOOD}[expect]\nlost = ['kitchen']", "lost is 'kitchen'"),
         (f"{GOOD}[draw]\ncount = 3\namong = ['noop']", "count must be"),
     ],
@@ -77,6 +78,11 @@ def test_a_story_that_makes_no_sense_is_refused_with_its_name_and_the_reason(
         parse(text, name="bad")
     assert "story bad" in str(refused.value)
     assert said in str(refused.value)
+
+
+def test_a_story_can_do_without_a_target() -> None:
+    expect = parse(f"{GOOD}[expect]\nfailed_reads = 'any'\nwrite_gap_s = 3", name="x").expect
+    assert (expect.failed_reads, expect.failed, expect.write_gap_s) == (None, None, 3)
 
 
 def test_every_fault_of_a_story_is_told_at_once() -> None:

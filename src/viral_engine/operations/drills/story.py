@@ -23,6 +23,8 @@ ROLES = ("primary", "replica", "witness", "etcd-leader", "others")
 PARTS = ("postgres", "patroni", "replay", "etcd", "valkey")
 GROUPS = ("app", "database", "cache", "witness", "edge")
 MOVES = ("yes", "no", "either")
+ANY = "any"
+"""In place of a number: there is no target."""
 PHASE = 3.0
 """Seconds within which the first act begins: what is renewed once a second is met at any phase."""
 
@@ -166,6 +168,9 @@ def parse(text: str, *, name: str) -> Story:
     expect = dict(raw.get("expect", {}))
     for key in ("lost", "cut_off"):
         expect[key] = tuple(expect.get(key, ()))
+    for key in ("failed", "failed_reads", "write_gap_s"):
+        if expect.get(key) == ANY:
+            expect[key] = None
     draw = raw.get("draw")
     return Story(
         name=name,
@@ -277,6 +282,10 @@ def _faults_of_expect(expect: Mapping[str, Any]) -> Iterator[str]:
     yield from _unknown(expect, set(Expect.__dataclass_fields__), "expect: ")
     if expect.get("moves", "no") not in MOVES:
         yield _not_one_of("expect: moves", expect["moves"], MOVES)
+    for key in ("failed", "failed_reads", "write_gap_s"):
+        given = expect.get(key, ANY)
+        if given != ANY and (isinstance(given, bool) or not isinstance(given, int | float)):
+            yield f"expect: {key} must be a number or {ANY!r}, not {given!r}"
     for key in ("lost", "cut_off"):
         for role in expect.get(key, ()):
             if role not in ROLES:
