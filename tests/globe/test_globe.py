@@ -47,13 +47,15 @@ def test_every_machine_of_the_picture_is_healthy(globe: GlobeUnderTest) -> None:
 def test_what_there_really_is_costs_what_was_declared(globe: GlobeUnderTest) -> None:
     facts = json.loads((globe.home / "run.json").read_text())
     api, token = facts["addresses"]["api"], facts["token"]
+    to_fly = ("--actual", "--to", "fly", "--json")  # the same wire, by another base URL
     for bill in (
         globe.viral("cost", "--actual", "--json"),
-        globe.viral("cost", "--api", api, "--json", FLY_API_TOKEN=token),
+        globe.viral("cost", *to_fly, FLY_FLAPS_BASE_URL=api, FLY_API_TOKEN=token),
     ):
         assert bill.code == 0, bill.err or bill.out
         assert bill.json["actual"]["lines"] == bill.json["lines"]
-    assert globe.viral("cost", "--api", api, "--json", FLY_API_TOKEN="wrong").code == 1
+    refused = globe.viral("cost", *to_fly, FLY_FLAPS_BASE_URL=api, FLY_API_TOKEN="wrong")
+    assert refused.code == 1
 
 
 def test_status_tells_network_addresses_and_database(globe: GlobeUnderTest) -> None:

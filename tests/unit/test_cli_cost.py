@@ -95,5 +95,8 @@ def test_bad_input_is_misuse_with_a_remedy(args: list[str]) -> None:
 def test_what_there_really_is_needs_a_platform(folder: Path) -> None:
     result = run("--actual", "--home", str(folder / "none"), "--json")
     assert (result.exit_code, "viral up" in result.stdout) == (1, True)
-    result = run("--api", "http://127.0.0.1:9", "--json", env={"FLY_API_TOKEN": ""})
+    nobody = {"FLY_API_TOKEN": "", "FLY_ACCESS_TOKEN": ""}
+    result = run("--actual", "--to", "fly", "--json", env=nobody)
     assert (result.exit_code, "FLY_API_TOKEN" in result.stdout) == (2, True)
+    result = run("--to", "fly", "--json", env={"FLY_API_TOKEN": "x"})
+    assert (result.exit_code, "--actual --to fly" in result.stdout) == (2, True)

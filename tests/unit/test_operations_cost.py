@@ -108,7 +108,9 @@ def test_load_is_between_what_is_kept_and_what_is_allowed() -> None:
 
 
 def test_what_belongs_to_no_region_costs_beyond_what_is_free() -> None:
-    made = bill(DEFAULT, "hostnames=12", "dedicated_ipv4=2", "database_gb=20")
+    names = ", ".join(f'"{number}.example.com"' for number in range(12))
+    named = parse(f"[service]\nhostnames = [{names}]")
+    made = bill(named, "dedicated_ipv4=2", "database_gb=20")
     assert sums(made)["", "certificates"] == "0.20"
     assert sums(made)["", "addresses"] == "4.00"
     assert sums(made)["", "snapshots"] == "2.40"  # (2 × 20 - 10) × 0.08

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,8 +11,9 @@ import click
 from viral_engine.cli.cost_report import Report, document, show
 from viral_engine.cli.output import command_errors, json_option, print_json
 from viral_engine.cli.place import home_option, with_client
+from viral_engine.cli.target import Origin, fly_client, to_option
 from viral_engine.errors import MisuseError
-from viral_engine.fly.client import FlyClient
+from viral_engine.globe.home import read_run_file
 from viral_engine.operations.cost import Assumptions, Inventory, estimate
 from viral_engine.operations.cost.inventory import found
 from viral_engine.operations.cost.suggestions import suggestions
@@ -33,26 +33,28 @@ from viral_engine.topology.prices import prices
               help="Assume another amount, as in requests_per_second=50.")  # fmt: skip
 @click.option("--budget", metavar="DOLLARS", help="Exit with 1 when the month costs more.")
 @click.option("--actual", is_flag=True, help="Count what the platform really has, too.")
-@click.option(
-    "--api", metavar="URL", help="The platform of --actual, with FLY_API_TOKEN; else the globe."
-)
+@to_option
 @click.option("--file", "-f", type=click.Path(path_type=Path, dir_okay=False),
-              help="Default: viral.toml of this folder, else two regions.")  # fmt: skip
+              help="Default: viral.toml of this folder; with --actual, what viral up read.")  # fmt: skip
 @home_option
 @json_option
 @command_errors
 def cost(
     with_: tuple[str, ...], without: tuple[str, ...], sizes: tuple[str, ...],
-    assume: tuple[str, ...], budget: str | None, actual: bool, api: str | None,
+    assume: tuple[str, ...], budget: str | None, actual: bool, to: str,
     file: Path | None, home: Path, as_json: bool,
 ) -> None:  # fmt: skip
     """Estimate what the deployment costs in a month, by region and part, and what would cost less."""
     limit = _dollars(budget)
     assumptions = Assumptions().assume(assume)
-    deployment = load(file) if file else load_folder(Path.cwd())
+    if to == "fly" and not actual:
+        raise MisuseError(
+            "--to says where --actual counts", suggestion="Write both: --actual --to fly"
+        )
+    deployment = _deployment(file, home if actual and to == "globe" else None)
     changed = bool(with_ or without or sizes)
     wanted = what_if(deployment, with_=with_, without=without, sizes=sizes)
-    there = _found(deployment, api, home) if actual or api else None
+    there = _found(deployment, to, home) if actual else None
     known = prices()
     report = Report(
         deployment=wanted,
@@ -84,17 +86,21 @@ def _dollars(text: str | None) -> Decimal | None:
     return Decimal(digits)
 
 
-def _found(deployment: Deployment, api: str | None, home: Path) -> Inventory:
-    if api is None:
+def _deployment(file: Path | None, home: Path | None) -> Deployment:
+    """Return what is declared: for a globe that runs from ``home``, what it was started with."""
+    if file is not None:
+        return load(file)
+    if home is not None:
+        return Origin(**read_run_file(home)["origin"]).deployment()
+    return load_folder(Path.cwd())
+
+
+def _found(deployment: Deployment, to: str, home: Path) -> Inventory:
+    if to == "globe":
         return with_client(home, lambda client: found(client, deployment))
-    token = os.environ.get("FLY_API_TOKEN")
-    if not token:
-        raise MisuseError(
-            "FLY_API_TOKEN is not set.", suggestion="Make one with: fly tokens create"
-        )
 
     async def ask() -> Inventory:
-        async with FlyClient(api, token) as client:
+        async with fly_client() as client:
             return await found(client, deployment)
 
     return asyncio.run(ask())

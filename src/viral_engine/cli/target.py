@@ -99,8 +99,7 @@ class Target:
         if self.to == "fly":
             deployment = load(self.file) if self.file else load_folder(Path.cwd())
             image = self._image()
-            base = os.environ.get("FLY_FLAPS_BASE_URL") or FLY_API
-            async with FlyClient(base, _token(), pace=Pace()) as client:
+            async with fly_client() as client:
                 secrets = await kept_secrets(client, deployment.app)
                 yield client, fly_blueprint(deployment, secrets, image)
             return
@@ -119,6 +118,12 @@ class Target:
                 suggestion="Build and push one, then: viral deploy --to fly --image registry.fly.io/APP:TAG",
             )
         return self.image
+
+
+def fly_client() -> FlyClient:
+    """A client of Fly.io, or of whoever FLY_FLAPS_BASE_URL names; MisuseError without a token."""
+    base = os.environ.get("FLY_FLAPS_BASE_URL") or FLY_API
+    return FlyClient(base, _token(), pace=Pace())
 
 
 def _token() -> str:

@@ -30,7 +30,7 @@ def fly_file(deployment: Deployment, *, image: str | None = None) -> str:
     other = _groups(deployment, sketch(deployment, secret="another"))["app"].env  # noqa: S106 - none
     # What changes with the secrets is one: an address with a password in it.
     changing = {name for name in env if env[name] != other[name]}
-    secret = tuple(sorted(changing))
+    secret = tuple(sorted(changing | set(blueprint.app_secrets()[deployment.app])))
     bundled = deployment.service.app == BUNDLED_APP
     return render(
         AppFile(

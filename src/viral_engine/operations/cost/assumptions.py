@@ -52,7 +52,6 @@ class Assumptions:
     load: Annotated[
         Decimal, Assumed("how far app machines are between `min` (0) and `max` (1)", Decimal(1))
     ] = Decimal(0)
-    hostnames: Annotated[Decimal, Assumed("certificates")] = Decimal(1)
     dedicated_ipv4: Annotated[Decimal, Assumed("IPv4 addresses of its own", Decimal(1000))] = (
         Decimal(0)
     )

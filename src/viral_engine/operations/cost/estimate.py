@@ -156,8 +156,8 @@ def _whole(deployment: Deployment, prices: Prices, assumptions: Assumptions) -> 
     stored = assumptions.database_gb * len(deployment.regions)
     snapshots = prices.snapshot_gb.beyond_free(stored)
     yield "", "snapshots", f"{stored:f} GB, the first {prices.snapshot_gb.free} free", snapshots
-    names = assumptions.hostnames
-    certificates = prices.certificate.beyond_free(names)
-    yield "", "certificates", f"{names:f}, the first {prices.certificate.free} free", certificates
+    names = len(deployment.service.hostnames)
+    certificates = prices.certificate.beyond_free(Decimal(names))
+    yield "", "certificates", f"{names}, the first {prices.certificate.free} free", certificates
     own = assumptions.dedicated_ipv4
     yield "", "addresses", f"{own:f} IPv4 of its own", own * prices.dedicated_ipv4.usd
