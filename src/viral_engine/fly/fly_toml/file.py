@@ -69,6 +69,11 @@ class Service(Section):
         return self.path[0] == "http_service"
 
     @property
+    def name(self) -> str:
+        """What people call it."""
+        return "[http_service]" if self.is_http_service else "[[services]]"
+
+    @property
     def ports(self) -> frozenset[int]:
         """The ports that users reach it by."""
         if self.is_http_service:

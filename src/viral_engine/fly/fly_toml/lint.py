@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from viral_engine.fly.fly_toml.file import FlyToml
 from viral_engine.fly.fly_toml.rule import Finding, TomlRule
+from viral_engine.fly.fly_toml.rules_checks import CHECK_RULES
 from viral_engine.fly.fly_toml.rules_keys import KEY_RULES
 from viral_engine.fly.fly_toml.rules_machines import MACHINE_RULES
 from viral_engine.fly.fly_toml.rules_services import SERVICE_RULES
@@ -11,7 +12,7 @@ from viral_engine.fly.fly_toml.rules_services import SERVICE_RULES
 __all__ = ["TOML_RULES", "lint"]
 
 TOML_RULES: tuple[TomlRule, ...] = tuple(
-    sorted((*KEY_RULES, *SERVICE_RULES, *MACHINE_RULES), key=lambda rule: rule.code)
+    sorted((*KEY_RULES, *SERVICE_RULES, *CHECK_RULES, *MACHINE_RULES), key=lambda rule: rule.code)
 )
 """All rules, by their codes, each of which stays what it is."""
 

@@ -6,19 +6,14 @@ import difflib
 import re
 from collections.abc import Iterator
 
-from viral_engine.fly.durations import parse_duration
 from viral_engine.fly.fly_toml.file import FlyToml, Section
 from viral_engine.fly.fly_toml.keys import ANY_NAME, KEYS, Keys, Kind
 from viral_engine.fly.fly_toml.rule import Fault, Severity, TomlRule
-from viral_engine.topology.regions import all_regions, explain_unknown
 
 __all__ = ["KEY_RULES"]
 
 OF_ANOTHER_RULE = {"autoscaling", "restart_limit"}
 """Keys that no file has, but about which more can be said than that."""
-
-LONGEST_KILL_TIMEOUT_S = 300
-SIGNALS = {"SIGINT", "SIGTERM", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGKILL", "SIGSTOP", "SIGHUP"}
 
 _FOREIGN = re.compile(r"(MIX|PHX|ELIXIR|RAILS|NODE)_\w+")
 _SECRET = re.compile(r".*(PASSWORD|SECRET|TOKEN|PRIVATE_KEY|API_KEY)")
@@ -102,41 +97,6 @@ def written_secrets(file: FlyToml) -> Iterator[Fault]:
                 yield Fault(
                     env.at(name), f"{name} holds a secret, readable by all who read the file"
                 )
-
-
-def primary_regions(file: FlyToml) -> Iterator[Fault]:
-    """Find a primary region that is missing or is none."""
-    code = file.top.text("primary_region")
-    if not code:
-        yield Fault((), "no primary_region", missing=True)
-    elif code not in all_regions():
-        yield Fault(("primary_region",), explain_unknown(code))
-
-
-def kill_timeouts(file: FlyToml) -> Iterator[Fault]:
-    """Find a missing or impossible time to drain."""
-    value = file.top.table.get("kill_timeout")
-    if value is None:
-        yield Fault((), "no kill_timeout: a machine has 5 s to end its requests", missing=True)
-        return
-    # A bare number is seconds here, and nowhere else in the file.
-    seconds = value if isinstance(value, int | float) else _seconds(value)
-    if seconds is not None and seconds > LONGEST_KILL_TIMEOUT_S:
-        yield Fault(("kill_timeout",), f"kill_timeout is {seconds:g} s")
-
-
-def kill_signals(file: FlyToml) -> Iterator[Fault]:
-    """Find signals that the platform does not send."""
-    signal = file.top.text("kill_signal")
-    if signal and signal not in SIGNALS:
-        yield Fault(("kill_signal",), f'"{signal}" is not one of {", ".join(sorted(SIGNALS))}')
-
-
-def _seconds(value: object) -> float | None:
-    try:
-        return parse_duration(value).total_seconds()
-    except ValueError:
-        return None
 
 
 def _holds_tables(value: object) -> bool:
@@ -223,16 +183,6 @@ KEY_RULES = (
         find=foreign_settings,
     ),
     TomlRule(
-        code="VE-TOML-019",
-        severity=Severity.ERROR,
-        title="No primary_region, or one that is no region",
-        why="It is where `fly deploy` makes machines, and what PRIMARY_REGION says inside them: "
-        "without it nobody knows where writes go.",
-        fix="Write a code that `viral regions` lists.",
-        source=_REFERENCE + "#primary-region; GET /v1/platform/regions",
-        find=primary_regions,
-    ),
-    TomlRule(
         code="VE-TOML-026",
         severity=Severity.ERROR,
         title="A secret in the file",
@@ -241,24 +191,5 @@ KEY_RULES = (
         fix="Set it with `fly secrets set`, all of them in one call: each call restarts every machine.",
         source="https://fly.io/docs/apps/secrets/",
         find=written_secrets,
-    ),
-    TomlRule(
-        code="VE-TOML-011",
-        severity=Severity.WARNING,
-        title="No time to drain, or more than there is",
-        why="After 5 s, the default, requests and sockets that a machine still serves are cut, at "
-        "each deploy; 300 s is the most that the platform waits.",
-        fix='kill_timeout = "30s", or what the longest request needs.',
-        source=_REFERENCE + "#kill_timeout-option",
-        find=kill_timeouts,
-    ),
-    TomlRule(
-        code="VE-TOML-028",
-        severity=Severity.ERROR,
-        title="A kill_signal that is none",
-        why="The platform sends one of a few signals; with any other the machine is not updated.",
-        fix='kill_signal = "SIGTERM".',
-        source=_REFERENCE + "#kill_signal-option",
-        find=kill_signals,
     ),
 )

@@ -1,17 +1,21 @@
-"""Rules about machines: their groups, sizes, volumes, restarts, and how a new version reaches them."""
+"""Rules about machines: where they are, their groups and sizes, how they end and are updated."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import combinations
 
+from viral_engine.fly.durations import parse_duration
 from viral_engine.fly.fly_toml.file import FlyToml, Section
 from viral_engine.fly.fly_toml.rule import Fault, Severity, TomlRule
 from viral_engine.fly.fly_toml.sizes import size_fault
+from viral_engine.topology.regions import all_regions, explain_unknown
 
 __all__ = ["MACHINE_RULES"]
 
 STRATEGIES = ("rolling", "immediate", "canary", "bluegreen")
+LONGEST_KILL_TIMEOUT_S = 300
+SIGNALS = {"SIGINT", "SIGTERM", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGKILL", "SIGSTOP", "SIGHUP"}
 POLICIES = ("never", "on-failure", "always")
 
 
@@ -83,6 +87,34 @@ def unknown_policies(file: FlyToml) -> Iterator[Fault]:
             yield Fault(restart.at("policy"), f'"{policy}" is not one of {", ".join(POLICIES)}')
 
 
+def primary_regions(file: FlyToml) -> Iterator[Fault]:
+    """Find a primary region that is missing or is none."""
+    code = file.top.text("primary_region")
+    if not code:
+        yield Fault((), "no primary_region", missing=True)
+    elif code not in all_regions():
+        yield Fault(("primary_region",), explain_unknown(code))
+
+
+def kill_timeouts(file: FlyToml) -> Iterator[Fault]:
+    """Find a missing or impossible time to drain."""
+    value = file.top.table.get("kill_timeout")
+    if value is None:
+        yield Fault((), "no kill_timeout: a machine has 5 s to end its requests", missing=True)
+        return
+    # A bare number is seconds here, and nowhere else in the file.
+    seconds = value if isinstance(value, int | float) else _seconds(value)
+    if seconds is not None and seconds > LONGEST_KILL_TIMEOUT_S:
+        yield Fault(("kill_timeout",), f"kill_timeout is {seconds:g} s")
+
+
+def kill_signals(file: FlyToml) -> Iterator[Fault]:
+    """Find signals that the platform does not send."""
+    signal = file.top.text("kill_signal")
+    if signal and signal not in SIGNALS:
+        yield Fault(("kill_signal",), f'"{signal}" is not one of {", ".join(sorted(SIGNALS))}')
+
+
 def _strategy(file: FlyToml) -> str:
     deploy = file.top.inner("deploy")
     return (deploy.text("strategy") if deploy else "") or "rolling"
@@ -96,10 +128,46 @@ def _by_group(file: FlyToml) -> Iterator[Section]:
         yield from file.top.each(name)
 
 
+def _seconds(value: object) -> float | None:
+    try:
+        return parse_duration(value).total_seconds()
+    except ValueError:
+        return None
+
+
 _REFERENCE = "https://fly.io/docs/reference/configuration/"
 _VALIDATION = "superfly/flyctl internal/appconfig/validation.go (ad0172fac, 2026-08-21)"
 
 MACHINE_RULES = (
+    TomlRule(
+        code="VE-TOML-011",
+        severity=Severity.WARNING,
+        title="No time to drain, or more than there is",
+        why="After 5 s, the default, requests and sockets that a machine still serves are cut, at "
+        "each deploy; 300 s is the most that the platform waits.",
+        fix='kill_timeout = "30s", or what the longest request needs.',
+        source=f"{_REFERENCE}#kill_timeout-option",
+        find=kill_timeouts,
+    ),
+    TomlRule(
+        code="VE-TOML-019",
+        severity=Severity.ERROR,
+        title="No primary_region, or one that is no region",
+        why="It is where `fly deploy` makes machines, and what PRIMARY_REGION says inside them: "
+        "without it nobody knows where writes go.",
+        fix="Write a code that `viral regions` lists.",
+        source=f"{_REFERENCE}#primary-region; GET /v1/platform/regions",
+        find=primary_regions,
+    ),
+    TomlRule(
+        code="VE-TOML-028",
+        severity=Severity.ERROR,
+        title="A kill_signal that is none",
+        why="The platform sends one of a few signals; with any other the machine is not updated.",
+        fix='kill_signal = "SIGTERM".',
+        source=f"{_REFERENCE}#kill_signal-option",
+        find=kill_signals,
+    ),
     TomlRule(
         code="VE-TOML-009",
         severity=Severity.ERROR,

@@ -1,11 +1,10 @@
-"""Rules about services: ports, limits, stopping and checks; what decides where a request goes."""
+"""Rules about services: ports, limits and stopping; what decides where a request goes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import combinations
 
-from viral_engine.fly.durations import parse_duration
 from viral_engine.fly.fly_toml.file import FlyToml, Section, Service
 from viral_engine.fly.fly_toml.rule import Fault, Severity, TomlRule
 from viral_engine.fly.fly_toml.sizes import smallest_cpus
@@ -15,11 +14,6 @@ __all__ = ["SERVICE_RULES"]
 MOST_REQUESTS_A_CPU = 500
 """Requests at once; one process of a Python app answers late long before it has so many."""
 
-SHORTEST_S, LONGEST_S = 1, 60
-"""Seconds; the platform raises and lowers what a service's check asks for to these."""
-
-SHORTEST_TOP_LEVEL_S = 2
-
 
 def doubled_services(file: FlyToml) -> Iterator[Fault]:
     """Find two services that claim the same port of a machine, or the same port of users."""
@@ -27,11 +21,11 @@ def doubled_services(file: FlyToml) -> Iterator[Fault]:
         if not _may_meet(one, other):
             continue
         if one.internal_port is not None and one.internal_port == other.internal_port:
-            yield Fault(other.path, f"{_name(other)} is a second service for port "
+            yield Fault(other.path, f"{other.name} is a second service for port "
                                     f"{one.internal_port} of the machine")  # fmt: skip
         elif shared := sorted(one.ports & other.ports):
             ports = ", ".join(map(str, shared))
-            yield Fault(other.path, f"{_name(other)} is a second service on port {ports}")
+            yield Fault(other.path, f"{other.name} is a second service on port {ports}")
 
 
 def missing_hard_limits(file: FlyToml) -> Iterator[Fault]:
@@ -40,7 +34,7 @@ def missing_hard_limits(file: FlyToml) -> Iterator[Fault]:
         concurrency = service.inner("concurrency")
         if concurrency is None or concurrency.whole("hard_limit") is None:
             place = concurrency.path if concurrency else service.path
-            yield Fault(place, f"{_name(service)} has no hard_limit", missing=True)
+            yield Fault(place, f"{service.name} has no hard_limit", missing=True)
 
 
 def swapped_limits(file: FlyToml) -> Iterator[Fault]:
@@ -71,7 +65,7 @@ def counted_connections(file: FlyToml) -> Iterator[Fault]:
         concurrency = service.inner("concurrency")
         if concurrency and service.speaks_http and concurrency.text("type") != "requests":
             said = concurrency.text("type") or "connections, the default"
-            yield Fault(concurrency.path, f"{_name(service)} counts {said}")
+            yield Fault(concurrency.path, f"{service.name} counts {said}")
 
 
 def useless_minimums(file: FlyToml) -> Iterator[Fault]:
@@ -92,7 +86,7 @@ def stopped_spares(file: FlyToml) -> Iterator[Fault]:
     for service in file.services:
         if service.stops_machines:
             yield Fault(
-                service.at("auto_stop_machines"), f"{_name(service)} stops machines that are idle"
+                service.at("auto_stop_machines"), f"{service.name} stops machines that are idle"
             )
 
 
@@ -108,50 +102,6 @@ def old_switches(file: FlyToml) -> Iterator[Fault]:
             )
 
 
-def unchecked_services(file: FlyToml) -> Iterator[Fault]:
-    """Find services that no check of their own keeps requests from."""
-    for service in file.services:
-        if not service.http_checks and not service.tcp_checks:
-            yield Fault(service.path, f"{_name(service)} has no check", missing=True)
-
-
-def redirected_checks(file: FlyToml) -> Iterator[Fault]:
-    """Find checks of services that force HTTPS which do not say that they came by it."""
-    for service in file.services:
-        if not service.forces_https:
-            continue
-        for check in service.http_checks:
-            headers = check.inner("headers")
-            names = {name.lower() for name in headers.table} if headers else set()
-            if "x-forwarded-proto" not in names:
-                yield Fault(check.path, "the check does not say X-Forwarded-Proto: https")
-
-
-def missing_graces(file: FlyToml) -> Iterator[Fault]:
-    """Find checks that give a machine no time to boot."""
-    for service in file.services:
-        for check in (*service.http_checks, *service.tcp_checks):
-            if not _seconds(check, "grace_period"):
-                yield Fault(check.path, "the check has no grace_period")
-
-
-def impossible_times(file: FlyToml) -> Iterator[Fault]:
-    """Find times of checks that the platform changes or refuses."""
-    for service in file.services:
-        for check in (*service.http_checks, *service.tcp_checks):
-            for name in ("interval", "timeout", "grace_period"):
-                seconds = _seconds(check, name)
-                low = 0 if name == "grace_period" else SHORTEST_S
-                if seconds is not None and not low <= seconds <= LONGEST_S:
-                    yield Fault(check.at(name), f"{name} is {seconds:g} s")
-    for check in _top_level_checks(file):
-        interval, timeout = _seconds(check, "interval"), _seconds(check, "timeout")
-        if interval is not None and interval < SHORTEST_TOP_LEVEL_S:
-            yield Fault(check.at("interval"), f"interval is {interval:g} s")
-        if timeout is not None and timeout > LONGEST_S:
-            yield Fault(check.at("timeout"), f"timeout is {timeout:g} s")
-
-
 def _may_meet(one: Service, other: Service) -> bool:
     """Whether two services can be on one machine: they share a process group, or name none."""
     mine, theirs = one.texts("processes"), other.texts("processes")
@@ -165,31 +115,8 @@ def _limits(file: FlyToml) -> Iterator[Section]:
             yield concurrency
 
 
-def _top_level_checks(file: FlyToml) -> Iterator[Section]:
-    checks = file.top.inner("checks")
-    for name in checks.table if checks else ():
-        yield from checks.each(name) if checks else ()
-
-
-def _seconds(section: Section, name: str) -> float | None:
-    """Return a duration of a check in seconds; a bare number in a check is milliseconds."""
-    value = section.table.get(name)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return value / 1000
-    try:
-        return None if value is None else parse_duration(value).total_seconds()
-    except ValueError:
-        return None
-
-
-def _name(service: Service) -> str:
-    return "[http_service]" if service.is_http_service else "[[services]]"
-
-
 _BALANCING = "https://fly.io/docs/reference/load-balancing/"
 _STOPPING = "https://fly.io/docs/reference/fly-proxy-autostop-autostart/"
-_CHECKS = "https://fly.io/docs/reference/health-checks/"
-_VALIDATION = "superfly/flyctl internal/appconfig/validation.go (ad0172fac, 2026-08-21)"
 
 SERVICE_RULES = (
     TomlRule(
@@ -226,25 +153,6 @@ SERVICE_RULES = (
         find=stopped_spares,
     ),
     TomlRule(
-        code="VE-TOML-008",
-        severity=Severity.WARNING,
-        title="A check that may be redirected",
-        why="A check wants a 2xx and does not follow a redirect. It asks the machine by plain HTTP, "
-        "and an app that sends those to HTTPS, as frameworks do by a setting, fails it for ever.",
-        fix='[http_service.checks.headers] with X-Forwarded-Proto = "https".',
-        source=_CHECKS,
-        find=redirected_checks,
-    ),
-    TomlRule(
-        code="VE-TOML-010",
-        severity=Severity.WARNING,
-        title="A check without a grace period",
-        why="It fails while the machine still boots, and a deploy that waits for it flaps.",
-        fix='grace_period = "20s", or more than a boot was measured to take.',
-        source=_CHECKS,
-        find=missing_graces,
-    ),
-    TomlRule(
         code="VE-TOML-013",
         severity=Severity.WARNING,
         title="auto_stop_machines with true or false",
@@ -272,28 +180,6 @@ SERVICE_RULES = (
         fix="Keep one: [http_service], with its checks inside it.",
         source="superfly/flyctl issue 1635 and pull request 3522; appconfig/service.go",
         find=doubled_services,
-    ),
-    TomlRule(
-        code="VE-TOML-017",
-        severity=Severity.WARNING,
-        title="A service without a check",
-        why="Every started machine gets requests, ready or not. Only a check of the service itself "
-        "keeps them away: one under [checks] does not.",
-        fix="[[http_service.checks]] on a path that depends on nothing outside the machine: a check "
-        "that asks the primary database takes every region down with it.",
-        source=_CHECKS,
-        find=unchecked_services,
-    ),
-    TomlRule(
-        code="VE-TOML-018",
-        severity=Severity.WARNING,
-        title="A check with times that the platform does not keep",
-        why=f"A service's check is asked every {SHORTEST_S} to {LONGEST_S} s and has as long to answer: what is "
-        f"outside is changed. Under [checks] an interval below {SHORTEST_TOP_LEVEL_S} s, or a timeout above "
-        f"{LONGEST_S} s, is refused.",
-        fix="Write times within these bounds.",
-        source=_VALIDATION,
-        find=impossible_times,
     ),
     TomlRule(
         code="VE-TOML-021",
