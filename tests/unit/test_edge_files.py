@@ -57,6 +57,14 @@ def test_every_region_has_its_own_priority_in_the_order_of_distance() -> None:
     assert told == [(0, "lhr", 2), (1, "nrt", 0), (2, "iad", 1)]
 
 
+def test_a_replay_that_may_fall_back_has_its_region_first_and_the_edges_own_second() -> None:
+    localities = only(render(VIEW, FOLDER), "endpoints-web~iad.json")["endpoints"]
+    told = [
+        (loc["priority"], loc["locality"]["region"], len(loc["lb_endpoints"])) for loc in localities
+    ]
+    assert told == [(0, "iad", 1), (1, "lhr", 2)]
+
+
 def test_databases_have_no_order_since_only_the_primary_is_healthy() -> None:
     (locality,) = only(render(VIEW, FOLDER), "endpoints-postgresql.json")["endpoints"]
     endpoints = [e["endpoint"] for e in locality["lb_endpoints"]]
@@ -68,6 +76,8 @@ def test_a_machine_that_comes_or_goes_touches_no_listener_and_no_cluster() -> No
     (web,) = VIEW.http
     assert changed(replace(VIEW, http=(replace(web, backends=WEB[:1]),))) == {
         "endpoints-web.json",
+        "endpoints-web~iad.json",
+        "endpoints-web~nrt.json",
         "routes-web.json",
     }
 
@@ -105,9 +115,9 @@ def test_an_edge_without_admin_opens_none() -> None:
 def test_a_service_without_check_trusts_its_machines() -> None:
     (web,) = VIEW.http
     files = render(replace(VIEW, http=(replace(web, check=None),), tcp=()), FOLDER)
-    cluster = only(files, "clusters.json")
-    assert "health_checks" not in cluster
-    assert cluster["common_lb_config"]["ignore_new_hosts_until_first_hc"] is False
+    for cluster in files["clusters.json"]["resources"]:
+        assert "health_checks" not in cluster
+        assert cluster["common_lb_config"]["ignore_new_hosts_until_first_hc"] is False
 
 
 def test_only_what_changed_is_written_and_what_is_gone_is_deleted(tmp_path: Path) -> None:
@@ -117,7 +127,11 @@ def test_only_what_changed_is_written_and_what_is_gone_is_deleted(tmp_path: Path
     assert publish(folder, files) == ()
     (web,) = VIEW.http
     fewer = replace(VIEW, http=(replace(web, backends=WEB[1:]),))
-    assert publish(folder, render(fewer, folder)) == ("endpoints-web.json", "routes-web.json")
+    assert publish(folder, render(fewer, folder)) == (
+        "endpoints-web.json",
+        "endpoints-web~iad.json",
+        "routes-web.json",
+    )
     publish(folder, render(replace(VIEW, tcp=()), folder))
     left = sorted(path.name for path in folder.iterdir())
     assert left == sorted(render(replace(VIEW, tcp=()), folder))

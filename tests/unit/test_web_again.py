@@ -136,3 +136,16 @@ async def test_a_read_that_was_sent_here_is_held_here() -> None:
     cluster = Moving(view(None, answering=(THERE,)), view(HERE))
     answer = await ask(app, cluster, method="GET", replayed=True)
     assert (answer.status_code, app.runs) == (200, 2)
+
+
+async def test_what_came_back_from_a_region_that_cannot_be_reached_is_held_here() -> None:
+    app = Failing()
+    led = RegionMiddleware(app, place=Place(HERE, "m1"), cluster=Moving(view(THERE)), signer=SIGNER)
+    transport = httpx.ASGITransport(app=led)
+    async with httpx.AsyncClient(transport=transport, base_url="http://app") as user:
+        sent = await user.post("/", content=b"all of it")
+        back = {"fly-replay-failed": f"region={THERE};reason=no_candidate"}
+        came_back = await user.post("/", content=b"all of it", headers=back)
+    assert sent.headers["fly-replay"].endswith(";timeout=2s;fallback=prefer_self")
+    assert (came_back.status_code, app.runs) == (200, 1)
+    assert came_back.headers["viral-route"].startswith("primary; reason=moved")

@@ -12,10 +12,12 @@ IDEMPOTENCY_KEY = b"idempotency-key"
 
 _CONSISTENCY = b"viral-consistency"
 _REPLAY_SOURCE = b"fly-replay-src"
+_CAME_BACK = b"fly-replay-failed"
 _COOKIES = frozenset({SESSION.decode(), WROTE.decode()})
 _FROM_CLIENTS = frozenset({SESSION, _CONSISTENCY})
 _FOR_US = _FROM_CLIENTS | {
     _REPLAY_SOURCE,
+    _CAME_BACK,
     IDEMPOTENCY_KEY,
     b"cookie",
     b"host",
@@ -28,12 +30,14 @@ class Incoming:
     """A request's headers sorted out: ``passed_on`` is what the app gets, the rest is for us.
 
     Only our own machines may set ``fly-replay-src`` and any ``viral-`` header but two, so that an
-    app never sees those of a client. Where a header that must be one is repeated, its value here
+    app never sees those of a client. ``came_back`` says that a replay found nobody, by the proxy's
+    word; a client that says so itself only gets its request served here. Where a header that must be one is repeated, its value here
     is the empty text: no value that counts.
     """
 
     passed_on: RawHeaders
     replay_source: str | None = None
+    came_back: bool = False
     consistency: str | None = None
     idempotency_key: str | None = None
     has_session_header: bool = False
@@ -68,6 +72,8 @@ def _take(found: Incoming, name: bytes, text: str) -> None:
         found.proto = text
     elif name == IDEMPOTENCY_KEY:
         found.idempotency_key = _only(found.idempotency_key, text)
+    elif name == _CAME_BACK:
+        found.came_back = True
     elif name == _CONSISTENCY:
         found.consistency = _only(found.consistency, text)
     else:

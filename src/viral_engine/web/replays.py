@@ -10,6 +10,9 @@ from viral_engine.web.visit import Visit
 
 __all__ = ["Replays"]
 
+_OR_BACK = "timeout=2s;fallback=prefer_self"
+"""Where the region cannot be reached the proxy brings the request back, and it is held here."""
+
 
 class Replays:
     """Hands requests on by the platform's proxy, and knows those that were handed on to here."""
@@ -36,10 +39,11 @@ class Replays:
             await send_problem(visit.scope, send, _body_too_large(region))
             return
         home = visit.goes_home
-        where = f"region={region}" if home is None else self._homes.directions(home)
+        way = self._homes.directions(home) if home else f"region={region}"
+        back = "" if home else f";{_OR_BACK}"
         state = self._signer.sign(region, route.reason)
         detail = f"This request is served in {region}; the platform's proxy takes it there."
-        headers = (("fly-replay", f"{where};state={state}"),)
+        headers = (("fly-replay", f"{way};state={state}{back}"),)
         await send_problem(visit.scope, send, Problem(409, "replay", detail, headers))
 
 

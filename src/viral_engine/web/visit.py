@@ -64,7 +64,9 @@ class Visit:
 
     @property
     def is_at_its_end(self) -> bool:
-        """Whether it was sent here for the primary's sake: then it is never sent on."""
+        """Whether it was sent here for the primary's sake, or back: then it is never sent on."""
+        if self.incoming.came_back:
+            return True
         return self.replay is not None and self.replay.reason != STICKY
 
     @property
@@ -75,7 +77,7 @@ class Visit:
         """
         if self.home.home is None or self.need is not Need.NEAR:
             return False
-        if self.incoming.replay_source is not None:
+        if self.incoming.replay_source is not None or self.incoming.came_back:
             return False
         length = declared_length(self.scope)
         return not may_have_body(self.scope) if length is None else length <= MAX_REPLAY_BODY

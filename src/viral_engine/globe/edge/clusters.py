@@ -24,13 +24,17 @@ OVERPROVISIONING: Final = 100_000
 UNLIMITED: Final = 1_000_000
 
 
-def cluster(service: HttpService | TcpService, folder: str) -> Json:
-    """Say how the machines of a service are found, checked and chosen."""
+def cluster(service: HttpService | TcpService, folder: str, *, toward: str | None = None) -> Json:
+    """Say how the machines of a service are found, checked and chosen.
+
+    One ``toward`` a region is for replays to there that may fall back to the edge's own region.
+    """
     http = isinstance(service, HttpService)
+    name = cluster_name(service, toward)
     made: Json = {
-        "name": service.name,
+        "name": name,
         "type": "EDS",
-        "eds_cluster_config": {"eds_config": file_source(folder, endpoints_file(service.name))},
+        "eds_cluster_config": {"eds_config": file_source(folder, endpoints_file(name))},
         "connect_timeout": seconds(HTTP_CONNECT_S if http else TCP_CONNECT_S),
         "lb_policy": "LEAST_REQUEST",
         "common_lb_config": {
@@ -48,26 +52,44 @@ def cluster(service: HttpService | TcpService, folder: str) -> Json:
     if service.check is not None:
         made["health_checks"] = [_health_check(service.check)]
     if http:
-        made["lb_subset_config"] = _subsets()
+        if toward is None:
+            made["lb_subset_config"] = _subsets()
         made["typed_extension_protocol_options"] = _http_pool()
     else:
         made["close_connections_on_host_health_failure"] = True
     return typed("envoy.config.cluster.v3.Cluster", made)
 
 
-def endpoints(service: HttpService | TcpService, view: EdgeView) -> Json:
+def cluster_name(service: HttpService | TcpService, toward: str | None) -> str:
+    """Name the cluster of a service, or of its replays toward a region."""
+    return service.name if toward is None else f"{service.name}~{toward}"
+
+
+def directions(service: HttpService | TcpService, view: EdgeView) -> tuple[str | None, ...]:
+    """Return which clusters a service has: one for users, and one toward each other region."""
+    if not isinstance(service, HttpService):
+        return (None,)
+    return (None, *(region for region in view.regions_by_rtt if region != view.region))
+
+
+def endpoints(
+    service: HttpService | TcpService, view: EdgeView, *, toward: str | None = None
+) -> Json:
     """List the machines of a service; every region has its own priority, nearest first.
 
     Regions without a machine keep their place, so that a region's first machine moves no other.
+    ``toward`` a region that one comes first and the edge's own second.
     """
     port = service.check.port if service.check else None
     regions: Sequence[str] = (
         view.regions_by_rtt if isinstance(service, HttpService) else (view.region,)
     )
+    if toward is not None:
+        regions = (toward, view.region)
     return typed(
         "envoy.config.endpoint.v3.ClusterLoadAssignment",
         {
-            "cluster_name": service.name,
+            "cluster_name": cluster_name(service, toward),
             "policy": {"overprovisioning_factor": OVERPROVISIONING},
             "endpoints": [
                 {
@@ -85,9 +107,9 @@ def endpoints(service: HttpService | TcpService, view: EdgeView) -> Json:
     )
 
 
-def endpoints_file(service: str) -> str:
-    """Name the file that lists the machines of a service."""
-    return f"endpoints-{service}.json"
+def endpoints_file(cluster: str) -> str:
+    """Name the file that lists the machines of a cluster."""
+    return f"endpoints-{cluster}.json"
 
 
 def _endpoint(backend: Backend, check_port: int | None) -> Json:

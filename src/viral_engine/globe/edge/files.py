@@ -8,7 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from viral_engine.globe.edge.clusters import cluster, endpoints, endpoints_file
+from viral_engine.globe.edge.clusters import (
+    cluster,
+    cluster_name,
+    directions,
+    endpoints,
+    endpoints_file,
+)
 from viral_engine.globe.edge.listeners import http_listener, tcp_listener
 from viral_engine.globe.edge.model import EdgeView, HttpService, TcpService
 from viral_engine.globe.edge.routes import routes, routes_file
@@ -25,8 +31,12 @@ def render(view: EdgeView, folder: Path) -> dict[str, Json]:
     """Turn what an edge knows into files, in the order in which they have to be written."""
     root = str(folder)
     services: tuple[HttpService | TcpService, ...] = (*view.http, *view.tcp)
-    files = {endpoints_file(s.name): resources(endpoints(s, view)) for s in services}
-    files[CLUSTERS] = resources(*(cluster(s, root) for s in services))
+    clusters = [(s, toward) for s in services for toward in directions(s, view)]
+    files = {
+        endpoints_file(cluster_name(s, toward)): resources(endpoints(s, view, toward=toward))
+        for s, toward in clusters
+    }
+    files[CLUSTERS] = resources(*(cluster(s, root, toward=toward) for s, toward in clusters))
     files |= {routes_file(s.name): resources(routes(s, view)) for s in view.http}
     files[LISTENERS] = resources(
         *(http_listener(s, address, view, root) for s in view.http for address in view.addresses),

@@ -91,7 +91,8 @@ def _router() -> Json:
     labels = {"x-edge-machine": KEY_MACHINE, "x-edge-region": KEY_REGION}
     mutations = [{"append": _of_machine(name, key)} for name, key in labels.items()]
     served = {"response_mutations": [{"remove": "x-edge-replay"}, *mutations]}
-    chosen = {"request_mutations": [{"append": _of_machine("x-edge-chosen", KEY_MACHINE)}]}
+    choice = {"x-edge-chosen": KEY_MACHINE, "x-edge-chosen-region": KEY_REGION}
+    chosen = {"request_mutations": [{"append": _of_machine(*one)} for one in choice.items()]}
     config = typed(
         f"{_FILTERS}.http.router.v3.Router",
         {

@@ -26,7 +26,7 @@ local function like(pattern)
   end
 end
 
--- The fields of fly-replay and what each may hold. timeout and fallback are understood, and not yet done.
+-- The fields of fly-replay and what each may hold. timeout is understood, and always 1 s for each machine.
 local FIELDS = {
   region = like("^[%l%d]+[%l%d, ]*$"),
   instance = like("^[%w_-]+$"),
@@ -82,6 +82,12 @@ local function wish_of_replay(fields)
     regions[#regions] = nil
   end
   return { instance = fields.instance, prefer = fields.prefer_instance, regions = regions, strict = strict }
+end
+
+-- Whether a replay that finds nobody comes back to the region of this edge.
+local function may_fall_back(fields, wish, tried)
+  return fields.fallback and #wish.regions == 1 and wish.strict and next(tried) == nil
+    and not (wish.instance or wish.prefer)
 end
 
 local function shuffle(items)

@@ -35,6 +35,28 @@ local function send(handle, wish, tried)
   return true
 end
 
+local function one_of_list(list, value)
+  for _, item in ipairs(list or {}) do
+    if item == value then
+      return true
+    end
+  end
+  return false
+end
+
+-- Sends a replay to its region by the cluster that has this edge's own region behind it.
+local function send_toward(handle, region)
+  local headers, known = handle:headers(), handle:metadata()
+  local here = known:get("region")
+  handle:streamInfo():dynamicMetadata():set("edge", "toward", region)
+  if region == here or not one_of_list(known:get("toward"), region) then
+    return send(handle, { regions = { here }, strict = true }, {})
+  end
+  headers:replace("x-edge-cluster", known:get("service") .. "~" .. region)
+  handle:streamInfo():dynamicMetadata():set("edge", "by_cluster", true)
+  handle:clearRouteCache()
+end
+
 local function request_id(handle)
   local id, time = {}, tonumber(handle:timestamp())
   for i = 10, 1, -1 do
@@ -122,7 +144,11 @@ local function again(handle, headers)
   for _, name in ipairs(OUR_ANSWERS) do
     headers:remove(name)
   end
-  send(handle, wish, tried)
+  if may_fall_back(fields, wish, tried) then
+    send_toward(handle, wish.regions[1])
+  else
+    send(handle, wish, tried)
+  end
 end
 
 function envoy_on_request(handle)

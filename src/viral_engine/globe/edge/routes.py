@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from viral_engine.globe.edge.clusters import directions
 from viral_engine.globe.edge.model import EdgeView, HttpService
 from viral_engine.globe.edge.wire import Json, header, seconds, typed
 
@@ -13,6 +14,7 @@ REPLAY_LIMIT: Final = 10
 ALIVE_PATH: Final = "/.viral/edge"
 """A path of the edge's own, which no machine ever sees."""
 REPLAY_HOST: Final = "replay.edge"
+CLUSTER_HEADER: Final = "x-edge-cluster"
 INTERNAL_HEADERS: Final = ("x-edge-machine", "x-edge-region", "x-edge-replay")
 
 _NOTHING_SENT: Final = "connect-failure,refused-stream,reset-before-request"
@@ -40,6 +42,7 @@ def routes(service: HttpService, view: EdgeView) -> Json:
                     "domains": ["*"],
                     "routes": [
                         _alive(view),
+                        _replay_that_may_fall_back(service, view),
                         _route("upgrade", upgrade, service, view, _REFUSED),
                         _route("repeatable", repeatable, service, view, f"{_NOTHING_SENT},reset"),
                         _route("once", {}, service, view, _NOTHING_SENT),
@@ -72,6 +75,22 @@ def _alive(view: EdgeView) -> Json:
     }
 
 
+def _replay_that_may_fall_back(service: HttpService, view: EdgeView) -> Json:
+    """Where request.lua has said so, which no user can: to the region asked, else the edge's own."""
+    said = {
+        "filter": "edge",
+        "path": [{"key": "by_cluster"}],
+        "value": {"bool_match": True},
+    }
+    made = _route("toward", {"dynamic_metadata": [said]}, service, view, _NOTHING_SENT)
+    route = made["route"]
+    del route["cluster"]
+    retries = route["retry_policy"]
+    retries["retry_priority"]["typed_config"]["update_frequency"] = 1
+    route["cluster_header"] = CLUSTER_HEADER
+    return made
+
+
 def routes_file(service: str) -> str:
     """Name the file that holds the routes of a service."""
     return f"routes-{service}.json"
@@ -86,6 +105,8 @@ def _route(name: str, match: Json, service: HttpService, view: EdgeView, retry_o
             "filter_metadata": {
                 "envoy.filters.http.lua": {
                     "region": view.region,
+                    "service": service.name,
+                    "toward": [region for region in directions(service, view) if region],
                     "body_limit": BODY_LIMIT,
                     "replay_limit": REPLAY_LIMIT,
                     "machines": _machines(service, view),
