@@ -7,8 +7,6 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import replace
 
 import pytest
 import pytest_asyncio
@@ -30,21 +28,6 @@ class Globe:
         for name, machine in self.machines.items():
             if name.startswith(prefix):
                 machine.answer = lambda _seen: replay(header, status) if header else None
-
-    @asynccontextmanager
-    async def unhealthy(self, region: str) -> AsyncIterator[None]:
-        """Have a region's machines fail their checks, which the edge has noticed."""
-        lost = [machine for machine in self.machines.values() if machine.region == region]
-        for machine in lost:
-            machine.healthy = False
-        left = [machine for machine in self.machines.values() if machine.region != region]
-        await self.edge.wait_until_healthy(left)
-        try:
-            yield
-        finally:
-            for machine in lost:
-                machine.healthy = True
-            await self.edge.wait_until_healthy(self.machines.values())
 
     def visits(self) -> Counter[str]:
         return Counter({name: len(machine.seen) for name, machine in self.machines.items()})
@@ -385,67 +368,3 @@ async def test_p21_an_upgrade_that_nobody_accepts_fails_clearly(globe: Globe) ->
             pass
     assert refused.value.response.status_code == 503
     assert "fly-replay" not in refused.value.response.headers
-
-
-@pytest.mark.parametrize("fallback", ["force_self", "prefer_self"])
-async def test_p15_a_replay_that_finds_nobody_comes_back_where_that_was_asked_for(
-    globe: Globe, fallback: str
-) -> None:
-    def asks_once(seen: Seen) -> Answer | None:
-        header = f"region=iad;fallback={fallback};state=signed"
-        return None if "fly-replay-failed" in seen.headers else replay(header)
-
-    for name, machine in globe.machines.items():
-        if name.startswith("lhr"):
-            machine.answer = asks_once
-    told = (await globe.client.post("/a?b=c", content=b"x" * 1000)).json()
-    assert (told["machine"][:3], told["size"]) == ("iad", 1000)
-    assert "fly-replay-failed" not in told["headers"]
-    async with globe.unhealthy("iad"):
-        told = (await globe.client.post("/a?b=c", content=b"x" * 1000)).json()
-    assert (told["machine"][:3], told["size"], told["target"]) == ("lhr", 1000, "/a?b=c")
-    assert told["headers"]["fly-replay-failed"].startswith("region=iad;reason=")
-    assert told["headers"]["fly-replay-src"].endswith(";state=signed")
-    assert not {"x-edge-cluster", "x-edge-chosen-region"} & set(told["headers"])
-
-
-async def test_p15_a_region_that_is_not_there_sends_it_back_at_once(globe: Globe) -> None:
-    def asks_once(seen: Seen) -> Answer | None:
-        return (
-            None
-            if "fly-replay-failed" in seen.headers
-            else replay("region=nrt;fallback=force_self")
-        )
-
-    for machine in globe.machines.values():
-        machine.answer = asks_once
-    told = (await globe.client.post("/", content=b"x")).json()
-    assert told["machine"].startswith("lhr")
-    assert told["headers"]["fly-replay-failed"] == "region=nrt;reason=no_candidate"
-
-
-async def test_p15_no_user_can_say_where_a_request_falls_back_to(globe: Globe) -> None:
-    forged = {
-        "x-edge-cluster": "app~iad",
-        "x-edge-toward": "nrt",
-        "fly-replay-failed": "region=nrt",
-    }
-    told = (await globe.client.get("/", headers=forged)).json()
-    assert told["machine"].startswith("lhr")
-    assert "fly-replay-failed" not in told["headers"]
-
-
-async def test_p15_what_cannot_be_reached_before_the_edge_has_noticed_sends_it_back_too() -> None:
-    async with world() as here:
-        (near,) = await here.machines(lhr=1)
-        gone = replace(near, id="iad-1", region="iad", address=here.addresses.take())
-
-        def asks_once(seen: Seen) -> Answer | None:
-            header = "region=iad;fallback=prefer_self"
-            return None if "fly-replay-failed" in seen.headers else replay(header)
-
-        near.answer = asks_once
-        edge = await here.edge("lhr", [near, gone], check=None)
-        told = (await edge.client.post("/", content=b"x" * 1000)).json()
-    assert (told["machine"], told["size"]) == ("lhr-1", 1000)
-    assert told["headers"]["fly-replay-failed"] == "region=iad;reason=no_candidate"
