@@ -58,9 +58,15 @@ class LoadPlan:
         }  # fmt: skip
 
 
+_YIELDING = ("idle", "iowait", "nice")
+
+
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """The largest share of a core that a generator used, and of all CPUs what nobody used."""
+    """The largest share of a core that a generator used, and of all CPUs what nobody needed.
+
+    What goes to processes of the lowest priority (nice) counts as that: they give way.
+    """
 
     generator: float
     idle: float
@@ -104,7 +110,7 @@ class Running:
         wall = (time.monotonic_ns() - self.zero) / 1e9
         return Effort(
             generator=round(max(self._cpu.values(), default=0.0) / wall, 3),
-            idle=round((spent["idle"] + spent.get("iowait", 0.0)) / total, 3),
+            idle=round(sum(spent.get(kind, 0.0) for kind in _YIELDING) / total, 3),
         )
 
     def samples(self) -> list[Sample]:
