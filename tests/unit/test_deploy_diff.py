@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from viral_engine.errors import RefusedError
-from viral_engine.fly.model import CheckStatus, Machine, MachineConfig, MachineState, Volume
+from viral_engine.fly.model import CheckStatus, Event, Machine, MachineConfig, MachineState, Volume
 from viral_engine.operations.blueprint import NOWHERE, Blueprint, apps, places
 from viral_engine.operations.deploy import Found, FoundApp, Plan, diff
 from viral_engine.operations.deploy.plan import (
@@ -72,8 +72,7 @@ class World:
         """Do the first stage of the plan again and again, as a deploy does."""
         done: list[Change] = []
         for _ in range(stages):
-            migrated = any(isinstance(change, Migrate) for change in done)
-            plan = diff(wanted, self.found, migrated=migrated)
+            plan = diff(wanted, self.found)
             if not plan.stages:
                 break
             for change in plan.stages[0].changes:
@@ -91,6 +90,7 @@ class World:
                 self.primary = others[0]
             case Migrate():
                 self.migrated.append(change.config.image)
+                self._migrate(change)
             case CreateMachine():
                 self._create(change)
             case OfMachine():
@@ -131,6 +131,20 @@ class World:
             case AddCertificate():
                 app = replace(app, certificates=app.certificates | {change.hostname})
         self.apps[change.app] = app
+
+    def _migrate(self, change: Migrate) -> None:
+        """Leave the machine that ended well."""
+        left = [m for m in self.apps[change.app].machines if m.name != "migrate"]
+        self.apps[change.app] = replace(self.apps[change.app], machines=tuple(left))
+        self._create(
+            CreateMachine(
+                app=change.app, name="migrate", region=change.region, role="migrate",
+                config=change.config, cordoned=True, reason="",
+            )
+        )  # fmt: skip
+        ended = {"exit_event": {"exit_code": 0}}
+        event = Event(id="1", type="exit", status="", source="", timestamp=1, request=ended)
+        self.edit("migrate", state=MachineState.STOPPED, events=(event,))
 
     def _create(self, change: CreateMachine) -> None:
         assert "address-of" not in str(change.config), "an address that nobody knows was used"
@@ -444,4 +458,6 @@ def test_whatever_happened_before_a_deploy_ends_with_nothing_to_do(
     assert set(world.apps) == set(apps(wanted.deployment))
     assert wanted.image in world.migrated
     declared = {place.name for place in places(wanted.deployment)}
-    assert declared <= {m.name for m in world.found.machines}
+    found = {m.name for m in world.found.machines}
+    assert declared <= found
+    assert "migrate" not in found

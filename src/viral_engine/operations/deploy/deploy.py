@@ -11,9 +11,7 @@ from datetime import timedelta
 
 from viral_engine.clock import NotYet, wait_until
 from viral_engine.errors import (
-    LostAnswerError,
     MachineFailedError,
-    NoCapacityError,
     OperationError,
     PlatformError,
 )
@@ -25,7 +23,7 @@ from viral_engine.operations.deploy.databases import Databases
 from viral_engine.operations.deploy.diff import diff
 from viral_engine.operations.deploy.found import Found, observe, serves_as_primary
 from viral_engine.operations.deploy.lock import deploying
-from viral_engine.operations.deploy.make import Making, make
+from viral_engine.operations.deploy.make import TRIES, Making, make, may_have_happened
 from viral_engine.operations.deploy.plan import (
     Change,
     CreateApp,
@@ -43,12 +41,6 @@ from viral_engine.operations.serving import wait_until_routed
 PRIMARY_WITHIN = timedelta(seconds=120)
 HEALTHY_WITHIN = timedelta(seconds=120)
 POLL = timedelta(milliseconds=150)
-
-TRIES = 3
-"""Of one change: what is not so after these will not be so after more."""
-
-LOOK_ANEW = (408, 409, 412)
-"""Refusals that say that something is not as it was seen."""
 
 
 @dataclass(eq=False, slots=True)
@@ -75,7 +67,7 @@ class Deploy:
     async def plan(self) -> Plan:
         """Observe, and decide what is to do."""
         self.found = await observe(self.client, self.app_names)
-        return diff(self.blueprint, self.found, migrated=self.migrated)
+        return diff(self.blueprint, self.found)
 
     @property
     def migrated(self) -> bool:
@@ -126,9 +118,11 @@ class Deploy:
             failures = [result for result in results if isinstance(result, BaseException)]
             if failures:
                 raise failures[0]
-            await self._wait(stage)
+            if all(results):
+                await self._wait(stage)
 
-    async def _make(self, making: Making, change: Change) -> None:
+    async def _make(self, making: Making, change: Change) -> bool:
+        """Make a change and tell whether it surely was made; raises ViralError."""
         name = (change.kind, change.app, change.what)
         self._tries[name] += 1
         if self._tries[name] > TRIES:
@@ -142,12 +136,13 @@ class Deploy:
             else:
                 await make(making, change)
         except PlatformError as error:
-            if self._tries[name] == TRIES or not _may_have_happened(error):
+            if self._tries[name] == TRIES or not may_have_happened(error):
                 raise
             self.progress.seen(change.sentence, f"looked at anew: {error.message}")
-        else:
-            self.done.append(change)
-            self.progress.seen(change.sentence, change.reason)
+            return False
+        self.done.append(change)
+        self.progress.seen(change.sentence, change.reason)
+        return True
 
     async def _hand_over(self, region: str) -> None:
         """Have the primary leave, and wait until the platform, which plans go by, sees it."""
@@ -217,13 +212,6 @@ class Deploy:
             healthy, timeout=HEALTHY_WITHIN, interval=POLL,
             waiting_for=f"{'every machine' if len(names) > 1 else ''.join(names)} to be healthy",
         )  # fmt: skip
-
-
-def _may_have_happened(error: PlatformError) -> bool:
-    """Whether to look anew after a refusal, instead of giving up."""
-    if isinstance(error, NoCapacityError):
-        return False
-    return isinstance(error, LostAnswerError) or error.status >= 500 or error.status in LOOK_ANEW
 
 
 ROLES = ("database", "witness", "cache", "app")

@@ -16,7 +16,7 @@ from viral_engine.operations.blueprint import (
     apps,
     places,
 )
-from viral_engine.operations.deploy.found import UNSEEN, Found, digest, volume_of
+from viral_engine.operations.deploy.found import UNSEEN, Found, digest, exit_code, volume_of
 from viral_engine.operations.deploy.machines import (
     app_stages,
     create_drafts,
@@ -55,12 +55,11 @@ class Sides:
         return self.found.primary_region or self.blueprint.deployment.primary_region
 
 
-def diff(blueprint: Blueprint, found: Found, *, migrated: bool = False) -> Plan:
+def diff(blueprint: Blueprint, found: Found) -> Plan:
     """Decide what makes the one into the other; raises RefusedError where no deploy can.
 
     The plan's first stage can be carried out as it stands; later ones may hold addresses that only
-    the first brings about, and are planned again when their turn comes. That it has ``migrated``
-    is known to a deploy alone until the first app machine of an image shows it.
+    the first brings about, and are planned again when their turn comes.
     """
     _refuse_other_members(blueprint, found)
     wanted = (*places(blueprint.deployment), *_scaled(blueprint, found))
@@ -76,7 +75,7 @@ def diff(blueprint: Blueprint, found: Found, *, migrated: bool = False) -> Plan:
             tuple(create_drafts(sides.blueprint, found, wanted)),
         ),
         *data_stages(sides.blueprint, found, wanted, primary=sides.primary_region),
-        Stage("Migrate the database", () if migrated else tuple(_migrations(sides))),
+        Stage("Migrate the database", tuple(_migrations(sides))),
         *app_stages(sides.blueprint, found, wanted, primary=sides.primary_region),
         Stage("Destroy what nothing declares", tuple(_extra(sides))),
     )
@@ -155,13 +154,16 @@ def _outside(sides: Sides) -> Iterator[Change]:
 
 
 def _migrations(sides: Sides) -> Iterator[Change]:
-    """Before the first app machine of an image there are its migrations; after it they are done."""
+    """Before the first app machine of an image there are its migrations.
+
+    That they are done is shown by the machine that did them, and then by the app machines.
+    """
     blueprint = sides.blueprint
     app = blueprint.deployment.app
-    ours = [m for m in sides.found.app(app).machines if m.role == "app"]
     if blueprint.deployment.service.app != BUNDLED_APP:
         return
-    if not any(m.config.image == blueprint.image for m in ours):
+    ours = [m for m in sides.found.app(app).machines if m.config.image == blueprint.image]
+    if not any(m.role == "app" or (m.role == MIGRATION and exit_code(m) == 0) for m in ours):
         yield Migrate(
             app=app, region=blueprint.deployment.primary_region, config=blueprint.migration(),
             reason=f"no app machine runs {blueprint.image} yet",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from viral_engine.errors import NotFoundError
 from viral_engine.fly.app_settings import AppSettings
 from viral_engine.fly.client import FlyClient
-from viral_engine.fly.model import Machine, Volume
+from viral_engine.fly.model import Machine, MachineState, Volume
 from viral_engine.operations.blueprint import Place
 
 UNSEEN = ""
@@ -59,6 +59,15 @@ class Found:
 def serves_as_primary(machine: Machine) -> bool:
     """Whether a database machine passes the check of the primary's service."""
     return any(c.status == "passing" for c in machine.checks if c.name.startswith("servicecheck"))
+
+
+def exit_code(machine: Machine) -> int | None:
+    """With which code a machine that is stopped has ended; None where it has not, or not yet."""
+    if machine.state is not MachineState.STOPPED:
+        return None
+    exits = (event.request or {} for event in machine.events if event.type == "exit")
+    code: int | None = next(exits, {}).get("exit_event", {}).get("exit_code")
+    return code
 
 
 def digest(text: str) -> str:

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from viral_engine.errors import ConflictError, LeaseHeldError
+from viral_engine.errors import LeaseHeldError, PlatformError
 from viral_engine.fly.client import FlyClient
 from viral_engine.fly.leases import Lease, leased
 from viral_engine.fly.model import Machine
 from viral_engine.operations.blueprint import Blueprint, apps, places
-from viral_engine.operations.deploy.make import other_operator
+from viral_engine.operations.deploy.make import TRIES, may_have_happened, other_operator
 from viral_engine.operations.operator_lock import Operator
 
 
@@ -24,12 +24,7 @@ async def deploying(
     Where there is no machine yet, one of those that are wanted is made, without being started: two
     who begin at once see each other's, and agree on the older.
     """
-    names = apps(blueprint.deployment)
-    if not await _machines(client, names):
-        await _make_first(client, blueprint)
-    app, machine = min(
-        await _machines(client, names), key=lambda one: (one[1].created_at, one[1].id)
-    )
+    app, machine = await _oldest(client, blueprint)
     async with AsyncExitStack() as stack:
         lease = leased(client, app, machine.id, f"{operator.what} by {operator.who}")
         try:
@@ -37,6 +32,21 @@ async def deploying(
         except LeaseHeldError as error:
             raise await other_operator(client, app, machine.id, error) from error
         yield held
+
+
+async def _oldest(client: FlyClient, blueprint: Blueprint) -> tuple[str, Machine]:
+    """The machine whose lease is the lock, with its app."""
+    names = apps(blueprint.deployment)
+    for attempt in range(1, TRIES + 1):
+        if machines := await _machines(client, names):
+            break
+        try:
+            await _make_first(client, blueprint)
+        except PlatformError as error:
+            if attempt == TRIES or not may_have_happened(error):
+                raise
+    machines = await _machines(client, names)  # made by now, and another's perhaps
+    return min(machines, key=lambda one: (one[1].created_at, one[1].id))
 
 
 async def _machines(client: FlyClient, names: tuple[str, ...]) -> list[tuple[str, Machine]]:
@@ -48,10 +58,6 @@ async def _make_first(client: FlyClient, blueprint: Blueprint) -> None:
     """Make a machine without a volume, as the plan's own drafts are."""
     place = next(p for p in places(blueprint.deployment) if p.role == "cache")
     config = blueprint.config(place, None).model_copy(update={"env": {}})
-    try:
-        await client.create_machine(
-            place.app, name=place.name, region=place.region, config=config, launch=False
-        )
-    except ConflictError as error:
-        if "already_exists" not in error.message:
-            raise
+    await client.create_machine(
+        place.app, name=place.name, region=place.region, config=config, launch=False
+    )

@@ -8,8 +8,9 @@ from datetime import timedelta
 
 from viral_engine.errors import (
     LeaseHeldError,
+    LostAnswerError,
     MachineFailedError,
-    NotFoundError,
+    NoCapacityError,
     OtherOperatorError,
     PlatformError,
 )
@@ -18,6 +19,7 @@ from viral_engine.fly.client import FlyClient
 from viral_engine.fly.leases import lease_of, leased
 from viral_engine.fly.model import Machine, MachineState
 from viral_engine.operations.blueprint import MIGRATION
+from viral_engine.operations.deploy.found import exit_code
 from viral_engine.operations.deploy.plan import (
     AddAddress,
     AddCertificate,
@@ -39,6 +41,20 @@ from viral_engine.operations.operator_lock import Operator
 
 STOPPED_WITHIN = timedelta(seconds=330)
 MIGRATED_WITHIN = timedelta(seconds=120)
+
+
+TRIES = 3
+"""Of one change: what is not so after these will not be so after more."""
+
+LOOK_ANEW = (408, 409, 412)
+"""Refusals that say that something is not as it was seen."""
+
+
+def may_have_happened(error: PlatformError) -> bool:
+    """Whether to look anew after a refusal, instead of giving up."""
+    if isinstance(error, NoCapacityError):
+        return False
+    return isinstance(error, LostAnswerError) or error.status >= 500 or error.status in LOOK_ANEW
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,28 +156,26 @@ async def _create_app(making: Making, change: CreateApp) -> None:
 
 
 async def _migrate(client: FlyClient, change: Migrate) -> None:
-    """Run the migrations in a machine of their own, which stays where they fail."""
+    """Run the migrations in a machine of their own, which stays and so shows how they ended."""
     machine = await _migration_machine(client, change)
     await client.wait_for(change.app, machine.id, MachineState.STOPPED, timeout=MIGRATED_WITHIN)
-    events = await client.events(change.app, machine.id)
-    exits = [event.request or {} for event in events if event.type == "exit"]
-    code = exits[0].get("exit_event", {}).get("exit_code") if exits else None
+    code = exit_code(await client.get_machine(change.app, machine.id))
     if code != 0:
         raise MachineFailedError(
             f"The migration failed with {code}: no machine that serves was changed.",
-            suggestion=f"Its output: viral logs --machine {machine.id}.", machine=machine.id,
-        )  # fmt: skip
-    await client.delete_machine(change.app, machine.id, force=True)
+            suggestion=f"Its output: viral logs --machine {machine.id}.",
+            machine=machine.id,
+        )
 
 
 async def _migration_machine(client: FlyClient, change: Migrate) -> Machine:
-    """A new machine for the migrations; one that an earlier deploy left is taken away first."""
+    """The machine that an interrupted deploy left at this work, else a new one."""
     for machine in await client.list_machines(change.app):
         if machine.name == MIGRATION:
-            try:
-                await client.delete_machine(change.app, machine.id, force=True)
-            except NotFoundError:
-                continue
+            works = machine.state is not MachineState.STOPPED or exit_code(machine) == 0
+            if works and machine.config.image == change.config.image:
+                return machine
+            await client.delete_machine(change.app, machine.id, force=True)
     return await client.create_machine(
         change.app, name=MIGRATION, region=change.region, config=change.config, registered=False
     )
