@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -137,3 +140,43 @@ async def test_a_region_is_drained_stopped_and_started_without_a_failed_request(
     assert cordoned == [True] * 5
     assert ours.viral("start", "lhr", timeout=LONG).code == 0
     await protected(ours)
+
+
+@contextlib.contextmanager
+def writing(globe: GlobeUnderTest, region: str) -> Iterator[list[int]]:
+    """A user of a region who writes all the time; the statuses of the answers."""
+    statuses: list[int] = []
+    end = threading.Event()
+
+    def go_on() -> None:
+        while not end.wait(0.05):
+            statuses.append(write(globe, region))
+
+    user = threading.Thread(target=go_on)
+    user.start()
+    try:
+        yield statuses
+    finally:
+        end.set()
+        user.join()
+
+
+@pytest.mark.timeout(500)
+async def test_a_deploy_changes_every_machine_while_users_write_and_then_has_nothing_to_do(
+    ours: GlobeUnderTest, tmp_path: Path
+) -> None:
+    await protected(ours)
+    assert ours.viral("plan", "--json").json == {"changes": [], "notes": []}
+    file = tmp_path / "viral.toml"
+    file.write_text('[database.parameters]\nwork_mem = "8MB"\n[service.env]\nLEVEL = "debug"\n')
+    planned = ours.viral("plan", "--file", str(file), "--json", "--check")
+    assert (planned.code, len(planned.json["changes"])) == (1, 8)
+    assert planned.out == ours.viral("plan", "--file", str(file), "--json").out
+    secrets = json.loads((ours.home / "secrets.json").read_text()).values()
+    assert not [secret for secret in secrets if secret in planned.out]
+    with writing(ours, "lhr") as statuses:
+        assert now(ours, "deploy", "--file", str(file))["changed"] == 8
+    assert len(statuses) > 100
+    assert set(statuses) == {201}
+    assert ours.viral("plan", "--file", str(file), "--json", "--check").json["changes"] == []
+    assert ours.status()["database"]["primary"] == "iad"
