@@ -114,7 +114,7 @@ async def _user_of(runtime: Runtime) -> AsyncIterator[httpx.AsyncClient]:
 def _handed_over(answer: httpx.Response) -> dict[str, str]:
     """The header by which the platform's proxy brings a replayed request."""
     assert answer.status_code == 409, answer.text
-    region, _, state = answer.headers["fly-replay"].partition(";")
+    region, state, *_or_back = answer.headers["fly-replay"].split(";")
     assert region == "region=iad"
     return {"fly-replay-src": f"instance=x;region=lhr;t=1;{state}"}
 

@@ -111,7 +111,7 @@ async def _machine(pair: PostgresPair, database: str, region: str) -> AsyncItera
 def _sent_on(answer: httpx.Response, *, reason: str) -> dict[str, str]:
     """Return what the platform's proxy adds when it brings a request where ``answer`` says."""
     assert answer.status_code == 409, answer.text
-    region, _, state = answer.headers["fly-replay"].partition(";")
+    region, state, *_or_back = answer.headers["fly-replay"].split(";")
     assert region == "region=iad"
     assert state.startswith(f"state=2.iad.{reason}.")
     assert answer.headers["viral-route"].startswith(f"replay; reason={reason}")

@@ -158,20 +158,33 @@ async def test_a_commit_that_takes_too_long_is_unknown_and_others_go_on_beside_i
         assert (await stored(postgres_pair.primary, numbers))[:2] == [1, 2]
 
 
-async def test_when_every_connection_holds_a_commit_writes_are_refused_and_later_taken_again(
+async def test_strong_writes_that_wait_for_another_region_stop_no_eventual_one(
     postgres_pair: PostgresPair, numbers: str
 ) -> None:
     async with (
         synchronous(postgres_pair),
-        world(postgres_pair, numbers, commit_limit=SHORT, pool_size=2) as here,
+        world(postgres_pair, numbers, commit_limit=SHORT, pool_size=4) as here,
         postgres_pair.replay_paused(),
     ):
         for number in range(2):
             with pytest.raises(UnknownOutcomeError):
                 await _insert(here.databases, number)
-        with pytest.raises(BusyError):
-            await _insert(here.databases, 2, Consistency.EVENTUAL)
+        with pytest.raises(BusyError, match="strong"):
+            await _insert(here.databases, 2)
+        for number in range(3, 8):
+            await _insert(here.databases, number, Consistency.EVENTUAL)
         await postgres_pair.replica.ask("select pg_wal_replay_resume()")
+        await _all_are_back(here.databases)
+        await _insert(here.databases, 8)
+
+
+async def test_when_every_connection_is_in_use_writes_are_refused_and_later_taken_again(
+    postgres_pair: PostgresPair, numbers: str
+) -> None:
+    async with world(postgres_pair, numbers, pool_size=2) as here:
+        async with here.databases.writing(), here.databases.writing():
+            with pytest.raises(BusyError, match="Every connection"):
+                await _insert(here.databases, 2, Consistency.EVENTUAL)
         await _all_are_back(here.databases, size=2)
 
 

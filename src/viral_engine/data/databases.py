@@ -98,10 +98,8 @@ class Databases:
             addresses, view=view, name=f"viral-write {machine}", read_only=False, size=pool_size,
             listener=listener,
         )  # fmt: skip
-        self._writes = (
-            Writes(self._primary, self._sql, primacy=self._primacy, limit=commit_limit)
-            if self._primary
-            else None
+        self._writes = self._primary and Writes(
+            self._primary, self._sql, primacy=self._primacy, size=pool_size, limit=commit_limit
         )
         self._transactions = Transactions(self._writes, self._reads, self._sql)
         self._open = AsyncExitStack()
@@ -177,16 +175,20 @@ class Databases:
         """
         try:
             return await self._select(query, values, row_factory)
-        except ReplicaUnavailableError:
+        except ReplicaUnavailableError as fault:
             bound = current_route()
-            if bound is None or bound.detour is not Detour.CONFLICT:
+            if bound is None:
                 raise
-        async with self._reads.lent_at_primary(bound) as loan:
-            rows = await _rows(loan.connection, query, values, row_factory)
-            await self._reads.saw(bound, loan)
-            bound.route = Route(RouteKind.PRIMARY, Detour.CONFLICT, self._view().primary_region)
-            bound.detour = None
-            return rows
+            if bound.detour is not Detour.CONFLICT:
+                bound.note_fault(fault)
+                raise
+        with noting_faults():
+            async with self._reads.lent_at_primary(bound) as loan:
+                rows = await _rows(loan.connection, query, values, row_factory)
+                await self._reads.saw(bound, loan)
+        bound.route = Route(RouteKind.PRIMARY, Detour.CONFLICT, self._view().primary_region)
+        bound.detour = None
+        return rows
 
     async def _select(
         self, query: bytes, values: Mapping[str, object], row_factory: BaseRowFactory[T]

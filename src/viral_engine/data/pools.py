@@ -19,7 +19,7 @@ from viral_engine.data.pooler import begin_reading, let_it_only_read
 from viral_engine.guards import Circuit, CircuitOpenError
 from viral_engine.observe import Listener
 
-__all__ = ["Connection", "LazyPool", "PoolBusy", "is_live"]
+__all__ = ["LOAN_LIMIT_S", "Connection", "LazyPool", "PoolBusy", "is_live"]
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 

@@ -15,7 +15,7 @@ from psycopg_pool import PoolTimeout
 
 from viral_engine.data.commit import Commit, commit, commit_message
 from viral_engine.data.pooler import begun_in_time
-from viral_engine.data.pools import Connection, LazyPool, PoolBusy
+from viral_engine.data.pools import LOAN_LIMIT_S, Connection, LazyPool, PoolBusy
 from viral_engine.data.primacy import PrimacyKnowledge
 from viral_engine.data.primary_pools import PrimaryPools
 from viral_engine.errors import (
@@ -43,9 +43,16 @@ class OpenTransaction:
     """A write transaction under way: its connection, and the only way to end it well."""
 
     def __init__(
-        self, writes: Writes, pool: LazyPool, connection: Connection, consistency: Consistency
+        self,
+        writes: Writes,
+        pool: LazyPool,
+        connection: Connection,
+        consistency: Consistency,
+        *,
+        leave: Callable[[], None],
     ) -> None:
         self.pool = pool
+        self.leave = leave
         self.connection = connection
         self.consistency = consistency
         self.is_over = False
@@ -88,7 +95,8 @@ class OpenTransaction:
 class Writes:
     """Begins write transactions at the primary and carries every commit to its end.
 
-    Left, it waits for commits that are under way, at most their ``limit``.
+    Strong ones, whose commits may have to wait for another region, take at most seven of ten of the
+    ``size`` connections: eventual ones go on beside them. Left, it waits for commits that are under way, at most their ``limit``.
     """
 
     def __init__(
@@ -97,6 +105,7 @@ class Writes:
         statements: Mapping[str, bytes],
         *,
         primacy: PrimacyKnowledge,
+        size: int,
         limit: timedelta = COMMIT_LIMIT,
     ) -> None:
         self._pools = pools
@@ -104,6 +113,7 @@ class Writes:
         self._primacy = primacy
         self._limit = limit.total_seconds()
         self._under_way: set[asyncio.Task[Commit]] = set()
+        self._strong = asyncio.Semaphore(max(1, size * 7 // 10))
         self._doubts = 0
         self._cleared = 0
 
@@ -134,14 +144,8 @@ class Writes:
         OneRegionError for strict writes while only one region holds the data; nothing is left
         behind then.
         """
-        pool = self._pools.now()
-        try:
-            connection = await pool.borrow()
-        except PoolBusy as error:
-            raise BusyError(f"Every connection to the primary is in use: {error}.") from error
-        except PoolTimeout as error:
-            raise NoPrimaryError(first_line(error)) from error
-        transaction = OpenTransaction(self, pool, connection, consistency)
+        transaction = await self._opened(consistency)
+        connection = transaction.connection
         try:
             if ready:
                 await ready(connection)
@@ -182,6 +186,32 @@ class Writes:
             )
         return task.result()
 
+    async def _opened(self, consistency: Consistency) -> OpenTransaction:
+        leave = await self._entered(consistency)
+        pool = self._pools.now()
+        try:
+            connection = await pool.borrow()
+        except BaseException as error:
+            leave()
+            if isinstance(error, PoolBusy):
+                text = f"Every connection to the primary is in use: {error}."
+                raise BusyError(text) from error
+            if isinstance(error, PoolTimeout):
+                raise NoPrimaryError(first_line(error)) from error
+            raise
+        return OpenTransaction(self, pool, connection, consistency, leave=leave)
+
+    async def _entered(self, consistency: Consistency) -> Callable[[], None]:
+        """Return what is to be called once the transaction is over."""
+        if not consistency.is_strong:
+            return _nothing
+        try:
+            async with asyncio.timeout(LOAN_LIMIT_S):
+                await self._strong.acquire()
+        except TimeoutError as error:
+            raise BusyError("As many strong writes are under way as may be at once.") from error
+        return self._strong.release
+
     async def _begin(self, connection: Connection, consistency: Consistency) -> None:
         level = b"; set local synchronous_commit = remote_apply" if consistency.is_strong else b""
         message = b"begin" + level + b"; " + self._sql["stays_primary"]
@@ -219,13 +249,20 @@ class Writes:
                 await connection.rollback()
             except psycopg.Error as error:
                 _log.debug("a transaction was not rolled back by us: %s", first_line(error))
-        await transaction.pool.give_back(connection)
+        try:
+            await transaction.pool.give_back(connection)
+        finally:
+            transaction.leave()
 
     def _note_end(self, task: asyncio.Task[Commit]) -> None:
         self._under_way.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             # Whoever waited has it too; where that one went away, only this line tells.
             _log.info("a commit ended with: %s", error)
+
+
+def _nothing() -> None:
+    """What an eventual write leaves."""
 
 
 def is_gone(error: psycopg.Error) -> bool:
