@@ -17,15 +17,19 @@ from tests.services.deploy_world import (
     summary,
 )
 
+from viral_engine.cli.target import kept_secrets
 from viral_engine.errors import (
     MachineFailedError,
     NoCapacityError,
     OtherOperatorError,
     PlatformError,
 )
+from viral_engine.fly.app_settings import AppSettings
 from viral_engine.fly.leases import leased
 from viral_engine.fly.model import MachineConfig, MachineState
-from viral_engine.operations.deploy.plan import UpdateMachine
+from viral_engine.operations.deploy.changes import (
+    UpdateMachine,
+)
 
 CHANGES_AT_MOST = 100
 
@@ -241,3 +245,19 @@ async def test_a_size_that_changed_reaches_the_machines_of_that_region_only(
     assert changed.config.guest.memory_mb == 2048
     assert isinstance(bigger.progress, Silence)
     assert any("guest.memory_mb is 1024, not 2048" in detail for _, detail in bigger.progress.heard)
+
+
+async def test_whoever_deploys_next_takes_the_secrets_from_the_platform(
+    deployed: DeployWorld,
+) -> None:
+    client = deployed.running.client
+    assert await kept_secrets(client, "shop") == deployed.blueprint.secrets
+    await AppSettings(client).set_secrets("shop-db", {"VIRAL_APP_PASSWORD": None})
+    made = await kept_secrets(client, "shop")
+    assert made.app_password != deployed.blueprint.secrets.app_password
+    assert made.signing_key == deployed.blueprint.secrets.signing_key
+    await deployed.refuse(
+        method="GET", path="/apps/shop/secrets", status=403, body={"error": "not allowed"}
+    )
+    with pytest.raises(PlatformError, match="not allowed"):
+        await kept_secrets(client, "shop")

@@ -15,7 +15,7 @@ from viral_engine.errors import RefusedError
 from viral_engine.fly.model import CheckStatus, Event, Machine, MachineConfig, MachineState, Volume
 from viral_engine.operations.blueprint import NOWHERE, Blueprint, apps, places
 from viral_engine.operations.deploy import Found, FoundApp, Plan, diff
-from viral_engine.operations.deploy.plan import (
+from viral_engine.operations.deploy.changes import (
     AddAddress,
     AddCertificate,
     Change,
@@ -33,6 +33,7 @@ from viral_engine.operations.deploy.plan import (
     UncordonMachine,
     UpdateMachine,
 )
+from viral_engine.operations.deploy.plan import Until
 from viral_engine.operations.secrets import Secrets
 from viral_engine.topology.model import (
     Deployment,
@@ -179,9 +180,12 @@ class World:
     def _checked(self, app: FoundApp) -> FoundApp:
         def checked(m: Machine) -> Machine:
             status = "passing" if m.region == self.primary else "critical"
-            check = CheckStatus(name="servicecheck-00-http-8008", status=status, updated_at="")
+            checks = (
+                CheckStatus(name="servicecheck-00-http-8008", status=status, updated_at=""),
+                CheckStatus(name="postgres", status="passing", updated_at=""),
+            )
             serves = m.role == "database" and m.state is MachineState.STARTED
-            return m.model_copy(update={"checks": (check,) if serves else ()})
+            return m.model_copy(update={"checks": checks if serves else ()})
 
         return replace(app, machines=tuple(map(checked, app.machines)))
 
@@ -339,12 +343,40 @@ def test_databases_are_updated_one_by_one_and_the_primary_last_after_it_has_move
     assert world.migrated == ["image:1", "image:2"]
 
 
+def test_who_is_ill_is_updated_first_and_a_primary_that_is_none_stays_where_it_is(
+    world: World,
+) -> None:
+    world.edit("database-lhr", state=MachineState.STARTING)
+    world.primary = None
+    plan = diff(blueprint(image="image:2"), world.found)
+    updated = [c.what for c in plan.changes if isinstance(c, UpdateMachine)]
+    assert updated[0] == "database-lhr"
+    assert not any(isinstance(c, HandOver) for c in plan.changes)
+
+
+def test_who_takes_over_is_ready_before_who_served_stands_down() -> None:
+    deployment = replace(
+        default_deployment(), strategy=Strategy.ACTIVE_PASSIVE, standby=Standby.STOPPED
+    )
+    world = World()
+    world.deploy(blueprint(deployment))
+    world.primary = "lhr"
+    plan = diff(blueprint(deployment), world.found)
+    kinds = [(stage.until, {c.kind for c in stage.changes}) for stage in plan.stages]
+    assert kinds == [
+        (Until.DONE, {"uncordon-machine"}),
+        (Until.HEALTHY, {"start-machine"}),
+        (Until.DONE, {"cordon-machine", "stop-machine"}),
+    ]
+
+
 def test_new_secrets_are_set_and_reach_every_machine_that_has_them(world: World) -> None:
     wanted = replace(blueprint(), secrets=replace(SECRETS, signing_key="another"))
     plan = diff(wanted, world.found)
     first, *rest = plan.changes
     assert isinstance(first, SetSecrets)
     assert list(first.facts()["secrets"]) == ["VIRAL_SECRET"]
+    assert first.facts()["secrets"]["VIRAL_SECRET"] != "new"
     assert {c.role for c in rest if isinstance(c, OfMachine)} == {"app"}
     world.deploy(wanted)
     assert planned(world, wanted) == []

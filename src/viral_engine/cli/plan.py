@@ -13,7 +13,9 @@ from viral_engine.cli.target import Target, options_of
 from viral_engine.fly.client import FlyClient
 from viral_engine.operations.blueprint import Blueprint, apps
 from viral_engine.operations.deploy import Plan, diff, observe
-from viral_engine.operations.deploy.plan import UpdateMachine
+from viral_engine.operations.deploy.changes import (
+    UpdateMachine,
+)
 
 NOTHING = "Nothing to do: what runs is what viral.toml says."
 

@@ -19,21 +19,19 @@ from viral_engine.fly.client import FlyClient
 from viral_engine.fly.leases import Lease
 from viral_engine.fly.model import Machine, MachineState
 from viral_engine.operations.blueprint import Blueprint, apps
-from viral_engine.operations.deploy.databases import Databases
-from viral_engine.operations.deploy.diff import diff
-from viral_engine.operations.deploy.found import Found, observe, serves_as_primary
-from viral_engine.operations.deploy.lock import deploying
-from viral_engine.operations.deploy.make import TRIES, Making, make, may_have_happened
-from viral_engine.operations.deploy.plan import (
+from viral_engine.operations.deploy.changes import (
     Change,
     CreateApp,
     HandOver,
     Migrate,
     OfMachine,
-    Plan,
-    Stage,
-    Until,
 )
+from viral_engine.operations.deploy.databases import Databases
+from viral_engine.operations.deploy.diff import diff
+from viral_engine.operations.deploy.found import Found, observe, serves_as_primary
+from viral_engine.operations.deploy.lock import deploying
+from viral_engine.operations.deploy.make import TRIES, Making, make, may_have_happened
+from viral_engine.operations.deploy.plan import Plan, Stage, Until
 from viral_engine.operations.operator_lock import Operator
 from viral_engine.operations.progress import Progress, step
 from viral_engine.operations.serving import wait_until_routed
@@ -41,6 +39,9 @@ from viral_engine.operations.serving import wait_until_routed
 PRIMARY_WITHIN = timedelta(seconds=120)
 HEALTHY_WITHIN = timedelta(seconds=120)
 POLL = timedelta(milliseconds=150)
+
+ROLES = ("database", "witness", "cache", "app")
+"""Roles of machines that run for good."""
 
 
 @dataclass(eq=False, slots=True)
@@ -112,6 +113,8 @@ class Deploy:
     async def _do(self, making: Making, stage: Stage) -> None:
         """Do one stage; what may or may not have happened is found out by the next plan."""
         with step(self.progress, stage.title):
+            if stage.until is Until.WELL and self._takes_away(stage):
+                await self.databases.until_well()
             results = await asyncio.gather(
                 *(self._make(making, change) for change in stage.changes), return_exceptions=True
             )
@@ -120,6 +123,12 @@ class Deploy:
                 raise failures[0]
             if all(results):
                 await self._wait(stage)
+
+    def _takes_away(self, stage: Stage) -> bool:
+        """Whether something that is healthy will be gone for a while."""
+        names = {change.name for change in stage.changes if isinstance(change, OfMachine)}
+        healthy = {machine.name for machine in self.found.machines if machine.healthy}
+        return not names or bool(names & healthy)
 
     async def _make(self, making: Making, change: Change) -> bool:
         """Make a change and tell whether it surely was made; raises ViralError."""
@@ -212,9 +221,6 @@ class Deploy:
             healthy, timeout=HEALTHY_WITHIN, interval=POLL,
             waiting_for=f"{'every machine' if len(names) > 1 else ''.join(names)} to be healthy",
         )  # fmt: skip
-
-
-ROLES = ("database", "witness", "cache", "app")
 
 
 def refuse_failed(machines: list[Machine]) -> None:

@@ -16,13 +16,7 @@ from viral_engine.operations.blueprint import (
     apps,
     places,
 )
-from viral_engine.operations.deploy.found import UNSEEN, Found, digest, exit_code, volume_of
-from viral_engine.operations.deploy.machines import (
-    app_stages,
-    create_drafts,
-    data_stages,
-)
-from viral_engine.operations.deploy.plan import (
+from viral_engine.operations.deploy.changes import (
     AddAddress,
     AddCertificate,
     Change,
@@ -30,10 +24,15 @@ from viral_engine.operations.deploy.plan import (
     CreateVolume,
     DestroyMachine,
     Migrate,
-    Plan,
     SetSecrets,
-    Stage,
 )
+from viral_engine.operations.deploy.found import UNSEEN, Found, digest, exit_code, volume_of
+from viral_engine.operations.deploy.machines import (
+    app_stages,
+    create_drafts,
+    data_stages,
+)
+from viral_engine.operations.deploy.plan import Plan, Stage
 from viral_engine.topology.model import BUNDLED_APP
 
 VOLUME = "data"
@@ -129,9 +128,10 @@ def _secrets(sides: Sides) -> Iterator[Change]:
         digests = {name: digest(value) for name, value in values.items()}
         changed = {n: d for n, d in digests.items() if known.get(n) not in (d, UNSEEN)}
         if changed:
-            missing = [name for name in changed if name not in known]
+            missing = frozenset(changed) - known.keys()
             yield SetSecrets(
-                app=app, digests=changed, values={name: values[name] for name in changed},
+                app=app, digests=changed, new=missing,
+                values={name: values[name] for name in changed},
                 reason="they are not set" if missing else "they have other values",
             )  # fmt: skip
 

@@ -7,21 +7,20 @@ from typing import Any
 
 from viral_engine.fly.model import Machine, MachineConfig, MachineState
 from viral_engine.operations.blueprint import Blueprint, Place
-from viral_engine.operations.deploy.differences import differences, merged
-from viral_engine.operations.deploy.found import Found, volume_of
-from viral_engine.operations.deploy.plan import (
+from viral_engine.operations.deploy.changes import (
     Change,
     CordonMachine,
     CreateMachine,
     HandOver,
     OfMachine,
-    Stage,
     StartMachine,
     StopMachine,
     UncordonMachine,
-    Until,
     UpdateMachine,
 )
+from viral_engine.operations.deploy.differences import differences, merged
+from viral_engine.operations.deploy.found import Found, volume_of
+from viral_engine.operations.deploy.plan import Stage, Until
 from viral_engine.operations.rebuild_etcd import (
     ETCD_ROLES,
     carried_over,
@@ -49,7 +48,11 @@ def create_drafts(
 def data_stages(
     blueprint: Blueprint, found: Found, wanted: tuple[Place, ...], *, primary: str
 ) -> Iterator[Stage]:
-    """Start what does not run, at once; then update what runs, one by one, the primary last."""
+    """Start what does not run, at once; then update what runs, one by one.
+
+    Who is ill goes first, since nothing is lost with it and an update may be its cure; the primary
+    goes last.
+    """
     changes = {
         place: change
         for place in _in_order(wanted, primary)
@@ -59,8 +62,9 @@ def data_stages(
     starting = [change for place, change in changes.items() if place not in running]
     if starting:
         yield Stage("Start databases, witness and caches", tuple(starting), Until.PRIMARY)
-    last = [p for p in running if (p.role, p.region) == ("database", primary)]
-    for place in [p for p in running if p not in last]:
+    ill = [p for p in running if not _is_healthy(found.machine(p.app, p.name))]
+    last = [p for p in running if (p.role, p.region) == ("database", primary) and p not in ill]
+    for place in (*ill, *(p for p in running if p not in (*ill, *last))):
         yield Stage(f"Update {place.name}", (changes[place],), Until.WELL)
     others = [p for p in _of(wanted, "database") if p.region != primary]
     for place in last:
@@ -77,19 +81,28 @@ def app_stages(
     serving = list(_of(wanted, "app"))
     passive = blueprint.deployment.strategy is Strategy.ACTIVE_PASSIVE
     waiting = {p for p in serving if passive and p.region != primary}
-    duty = [c for p in serving for c in _duty(blueprint, found, p, waits=p in waiting)]
-    yield Stage("Change which machines stand by", tuple(duty))
     stopped = waiting if blueprint.deployment.standby is Standby.STOPPED else set()
     changes = {
         place: change
         for place in serving
         if (change := _app_change(blueprint, found, place, waiting, stopped)) is not None
     }
-    rolling = [p for p, change in changes.items()
-               if isinstance(change, UpdateMachine) and _runs(found.machine(p.app, p.name))]  # fmt: skip
-    starting = tuple(change for place, change in changes.items() if place not in rolling)
-    yield Stage("Start app machines", starting)
-    for place in rolling:
+    running = {p for p in serving if _runs(found.machine(p.app, p.name))}
+    rolling = [p for p in running if isinstance(changes.get(p), UpdateMachine)]
+    starting = [change for p, change in changes.items() if p not in running]
+    standing_down = [
+        *(change for p in waiting & running for change in _cordon(found, p)),
+        *(change for change in changes.values() if isinstance(change, StopMachine)),
+    ]
+    ready = [
+        *(change for p in waiting - running for change in _cordon(found, p)),
+        *(change for p in serving if p not in waiting for change in _uncordon(found, p)),
+    ]
+    yield Stage("Ready those that stand by, and those that stood by", _sorted(ready))
+    until = Until.HEALTHY if standing_down else Until.DONE
+    yield Stage("Start app machines", _sorted(starting), until)
+    yield Stage("Stand down", _sorted(standing_down))
+    for place in sorted(rolling, key=lambda p: p.name):
         yield Stage(f"Update {place.name}", (changes[place],), Until.HEALTHY)
 
 
@@ -152,20 +165,26 @@ def _update_or_start(
     return None
 
 
-def _duty(blueprint: Blueprint, found: Found, place: Place, *, waits: bool) -> Iterator[Change]:
-    """Cordon who stands by, before it is started; what an operator cordoned stays so else."""
+def _cordon(found: Found, place: Place) -> Iterator[OfMachine]:
+    """Take who stands by out of the edges' reach."""
     machine = found.machine(place.app, place.name)
-    if machine is None or machine.cordoned == waits:
-        return
-    if waits:
+    if machine is not None and not machine.cordoned:
         yield CordonMachine(**_place(place, machine), reason="it stands by")
-    elif "viral_standby" in machine.config.metadata:
-        yield UncordonMachine(
-            **_place(place, machine),
-            reason="users are led there"
-            if blueprint.deployment.strategy is Strategy.ACTIVE_PASSIVE
-            else "no region stands by any more",
-        )
+
+
+def _uncordon(found: Found, place: Place) -> Iterator[OfMachine]:
+    """Let users reach who stood by; what an operator cordoned stays so."""
+    machine = found.machine(place.app, place.name)
+    if machine is not None and machine.cordoned and "viral_standby" in machine.config.metadata:
+        yield UncordonMachine(**_place(place, machine), reason="it stands by no more")
+
+
+def _sorted(changes: Iterable[OfMachine]) -> tuple[OfMachine, ...]:
+    return tuple(sorted(changes, key=lambda change: (change.name, change.kind)))
+
+
+def _is_healthy(machine: Machine | None) -> bool:
+    return machine is not None and machine.healthy
 
 
 def _volume(found: Found, place: Place) -> str | None:

@@ -19,8 +19,7 @@ from viral_engine.fly.client import FlyClient
 from viral_engine.fly.leases import lease_of, leased
 from viral_engine.fly.model import Machine, MachineState
 from viral_engine.operations.blueprint import MIGRATION
-from viral_engine.operations.deploy.found import exit_code
-from viral_engine.operations.deploy.plan import (
+from viral_engine.operations.deploy.changes import (
     AddAddress,
     AddCertificate,
     Change,
@@ -37,6 +36,7 @@ from viral_engine.operations.deploy.plan import (
     UncordonMachine,
     UpdateMachine,
 )
+from viral_engine.operations.deploy.found import exit_code
 from viral_engine.operations.operator_lock import Operator
 
 STOPPED_WITHIN = timedelta(seconds=330)
