@@ -5,6 +5,7 @@ import asyncio
 import httpx
 
 from viral_engine.nodes.admission import Admission, Message, Receive, Scope, Send
+from viral_engine.nodes.load import LOAD_PATH, Load
 
 
 class Gate:
@@ -42,7 +43,7 @@ async def test_above_the_limit_a_request_is_sent_elsewhere_and_health_is_not() -
     assert on_purpose.headers["fly-replay"] == "region=lhr;elsewhere=true;state=1.lhr.7.mac"
     assert health.status_code == 200
     assert [task.result().status_code for task in inside] == [200, 200]
-    assert app.inside == 0
+    assert app.load.inside == 0
 
 
 async def test_a_socket_counts_for_its_life_and_is_denied_with_the_same_answer() -> None:
@@ -68,4 +69,47 @@ async def test_a_socket_counts_for_its_life_and_is_denied_with_the_same_answer()
         await app({**scope}, receive, send)
         assert (sent[0]["type"], sent[0]["status"]) == ("websocket.http.response.start", 503)
         gate.go.set()
-    assert app.inside == 0
+    assert app.load.inside == 0
+
+
+class Told:
+    """A clock that is told the time."""
+
+    def __init__(self) -> None:
+        self.at = 100.0
+
+    def __call__(self) -> float:
+        return self.at
+
+
+def test_the_load_is_summed_over_time_whole_and_by_the_edge_that_a_request_came_in_by() -> None:
+    clock = Told()
+    load = Load(clock)
+    first = load.enter([(b"host", b"app"), (b"fly-region", b"lhr")])
+    clock.at += 2
+    second = load.enter([(b"fly-region", b"../x")])
+    clock.at += 1
+    load.leave(first)
+    clock.at += 4
+    assert load.shown() == {
+        "inside": 1, "turned_away": 0, "up_seconds": 7.0, "busy_seconds": 8.0,
+        "entered_seconds": {"lhr": 3.0},
+    }  # fmt: skip
+    load.leave(second)
+    clock.at += 60
+    assert load.shown()["busy_seconds"] == 8.0
+
+
+async def test_the_load_is_told_from_inside_and_also_when_the_machine_is_full() -> None:
+    gate = Gate()
+    app = Admission(gate, hard_limit=1, region="lhr", health_path="/api/health")
+    async with _user(app) as user, asyncio.TaskGroup() as group:
+        group.create_task(user.get("/", headers={"fly-region": "iad"}))
+        await gate.entered.acquire()
+        assert (await user.get("/")).status_code == 503
+        told = (await user.get(LOAD_PATH)).json()
+        by_an_edge = await user.get(LOAD_PATH, headers={"fly-client-ip": "192.0.2.1"})
+        gate.go.set()
+    assert (told["inside"], told["turned_away"], list(told["entered_seconds"])) == (1, 1, ["iad"])
+    assert 0 < told["busy_seconds"] <= told["up_seconds"]
+    assert by_an_edge.status_code == 503

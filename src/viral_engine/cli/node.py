@@ -149,6 +149,14 @@ def connections() -> None:
 
 
 @ctl.command()
+def load() -> None:
+    """Print as JSON how much this machine's app serves: requests at once, now and summed over time."""
+    from viral_engine.nodes.load import load as told  # noqa: PLC0415 - as above
+
+    _print_answer(told(os.environ))
+
+
+@ctl.command()
 def promote() -> None:
     """Make this machine's database the primary in place of one that is stopped."""
     from viral_engine.nodes.promote import promote as take_over  # noqa: PLC0415 - as above
