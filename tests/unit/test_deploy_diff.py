@@ -143,8 +143,11 @@ def test_machines_that_are_missing_stopped_or_not_declared_are_put_right(world: 
     world.apps[app] = replace(found, machines=(*left, stray))
     world.edit("cache-iad", state=MachineState.STOPPED)
     assert planned(world) == [
-        "start-machine cache-iad", "create-machine app-lhr-3", "destroy-machine app-syd-9"
+        "start-machine cache-iad", "create-machine app-lhr-3", "cordon-machine app-syd-9",
+        "stop-machine app-syd-9", "destroy-machine app-syd-9",
     ]  # fmt: skip
+    gone = [c.kind for c in world.deploy(blueprint()) if c.what == "app-syd-9"]
+    assert gone == ["cordon-machine", "stop-machine", "destroy-machine"]
 
 
 def test_what_an_operator_cordoned_and_what_is_not_ours_is_told_and_left(world: World) -> None:

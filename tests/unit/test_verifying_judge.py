@@ -113,7 +113,7 @@ def test_a_token_lets_its_client_read_its_own_write_in_another_region() -> None:
     read = answer("lhr")
     assert token_line("iad", "lhr", written, replace(read, body={"value": 7.0}), 7).ruling == KEPT
     for bad in (replace(read, body={"value": 6}), answer("lhr", 404), Answer(error="refused"),
-                replace(answer("lhr", **{"session-lost": "x"}), body={"value": 7})):  # fmt: skip
+                Answer(200, "lhr", {"viral-session-lost": "x"}, body={"value": 7})):  # fmt: skip
         assert token_line("iad", "lhr", written, bad, 7).ruling == BROKEN
     assert token_line("iad", "lhr", written, read, None).ruling == UNKNOWN
     assert token_line("iad", "lhr", answer("iad"), read, 7).ruling == UNKNOWN

@@ -8,17 +8,16 @@ from datetime import timedelta
 from typing import Any
 
 from viral_engine.clock import NotYet, wait_until
-from viral_engine.errors import OperationError, PlatformError, WaitTimeoutError
+from viral_engine.errors import WaitTimeoutError
 from viral_engine.fly.client import FlyClient
 from viral_engine.fly.model import MachineState
-from viral_engine.operations.control import ctl
+from viral_engine.operations.draining import drained
 from viral_engine.operations.duty import Act, DutyPlan, Task
 from viral_engine.operations.formation import Attendance, Formation
 from viral_engine.operations.observe import find_machines
 from viral_engine.operations.progress import Progress, step
 from viral_engine.operations.rebuild_etcd import ETCD_ROLES, setting_missed, with_setting
 
-DRAINED_WITHIN = timedelta(seconds=30)
 STOPPED_WITHIN = timedelta(seconds=330)
 HEALTHY_WITHIN = timedelta(seconds=120)
 POLL = timedelta(milliseconds=500)
@@ -96,24 +95,11 @@ async def _do(client: FlyClient, task: Task, progress: Progress, *, must_drain: 
 
 async def _drain(client: FlyClient, one: Attendance, progress: Progress, *, must: bool) -> None:
     """Wait for the last connection; a machine that is stopped next waits for its requests again."""
-
-    async def drained() -> bool | NotYet:
-        try:
-            left = (await ctl(client, one, "connections"))["connections"]
-        except (PlatformError, OperationError) as error:
-            return NotYet(error.message)
-        return left == 0 or NotYet(f"{left} left")
-
-    waiting = wait_until(
-        drained, timeout=DRAINED_WITHIN, interval=POLL,
-        waiting_for=f"the connections of {one.name} to end; it stays cordoned",
-    )  # fmt: skip
-    if must:
-        await waiting
-        return
     try:
-        await waiting
+        await drained(client, one, one.name)
     except WaitTimeoutError as error:
+        if must:
+            raise
         progress.seen("drain", error.message)
 
 

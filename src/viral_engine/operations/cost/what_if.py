@@ -69,7 +69,7 @@ def _count(text: str) -> tuple[str, tuple[int, int]]:
     if match is None:
         raise MisuseError(
             f'"{text}" is no count of machines',
-            suggestion="Write a region and how many, as in: --with syd=1 or --with syd=1..5",
+            suggestion="Write a region and how many, as in: syd=1 or syd=1..5",
         )
     low = int(match[1])
     return region(code).code, (low, int(match[2]) if match[2] else max(low, 1))

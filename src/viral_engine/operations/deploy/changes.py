@@ -9,6 +9,9 @@ from typing import Any, ClassVar
 from viral_engine.fly.model import MachineConfig
 from viral_engine.operations.deploy.differences import Difference
 
+UNDECLARED = "nothing declares it"
+"""The reason for which a machine goes."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
@@ -186,7 +189,7 @@ class StartMachine(OfMachine):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StopMachine(OfMachine):
-    """A machine that stands by stopped."""
+    """A machine that stands by stopped, or goes; its connections end first."""
 
     kind = "stop-machine"
     verb = "Stop"
@@ -194,7 +197,7 @@ class StopMachine(OfMachine):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CordonMachine(OfMachine):
-    """A machine that stands by."""
+    """A machine that stands by, or goes: users are not led there any more."""
 
     kind = "cordon-machine"
     verb = "Cordon"

@@ -32,6 +32,7 @@ from viral_engine.operations.deploy.found import Found, observe, serves_as_prima
 from viral_engine.operations.deploy.lock import deploying
 from viral_engine.operations.deploy.make import TRIES, Making, make, may_have_happened
 from viral_engine.operations.deploy.plan import Plan, Stage, Until
+from viral_engine.operations.deploy.scaling import of_scaling
 from viral_engine.operations.operator_lock import Operator
 from viral_engine.operations.progress import Progress, step
 from viral_engine.operations.serving import wait_until_routed
@@ -56,6 +57,8 @@ class Deploy:
     org: str = "personal"
     edges: Mapping[str, str] = field(default_factory=dict)
     """By region, where users enter: an app machine that was updated is seen from there before the next."""
+    scaling: frozenset[str] | None = None
+    """Regions whose app machines alone are changed, in number and size; None: everything is."""
     found: Found = field(default_factory=Found)
     done: list[Change] = field(default_factory=list)
     _tries: Counter[tuple[str, str, str]] = field(default_factory=Counter)
@@ -68,7 +71,8 @@ class Deploy:
     async def plan(self) -> Plan:
         """Observe, and decide what is to do."""
         self.found = await observe(self.client, self.app_names)
-        return diff(self.blueprint, self.found)
+        plan = diff(self.blueprint, self.found)
+        return plan if self.scaling is None else of_scaling(plan, self.scaling)
 
     @property
     def migrated(self) -> bool:
@@ -190,13 +194,17 @@ class Deploy:
                     await wait_until_routed(self.edges[change.region], path, machine=machine.id)
 
     def _declared(self) -> set[str]:
-        """The machines that must be healthy in the end: those that are meant to run."""
+        """The machines that must be healthy in the end: those that are meant to run.
+
+        Who scales answers for what was changed, and not for all others.
+        """
         standby = {
             m.name
             for m in self.found.machines
             if m.cordoned and m.state is not MachineState.STARTED
         }
-        return {m.name for m in self.found.machines if m.role in ROLES} - standby
+        declared = {m.name for m in self.found.machines if m.role in ROLES} - standby
+        return declared if self.scaling is None else declared & {one.what for one in self.done}
 
     async def _until_primary(self) -> None:
         app = f"{self.blueprint.deployment.app}-db"

@@ -17,14 +17,18 @@ from viral_engine.operations.blueprint import (
     places,
 )
 from viral_engine.operations.deploy.changes import (
+    UNDECLARED,
     AddAddress,
     AddCertificate,
     Change,
+    CordonMachine,
     CreateApp,
     CreateVolume,
     DestroyMachine,
     Migrate,
+    OfMachine,
     SetSecrets,
+    StopMachine,
 )
 from viral_engine.operations.deploy.found import UNSEEN, Found, digest, exit_code, volume_of
 from viral_engine.operations.deploy.machines import (
@@ -76,7 +80,7 @@ def diff(blueprint: Blueprint, found: Found) -> Plan:
         *data_stages(sides.blueprint, found, wanted, primary=sides.primary_region),
         Stage("Migrate the database", tuple(_migrations(sides))),
         *app_stages(sides.blueprint, found, wanted, primary=sides.primary_region),
-        Stage("Destroy what nothing declares", tuple(_extra(sides))),
+        *_farewell(sides),
     )
     return Plan(tuple(stage for stage in stages if stage.changes), tuple(sorted(_notes(sides))))
 
@@ -170,13 +174,24 @@ def _migrations(sides: Sides) -> Iterator[Change]:
         )  # fmt: skip
 
 
-def _extra(sides: Sides) -> Iterator[Change]:
-    for app, machine in _undeclared(sides):
-        if machine.config.metadata.get("fly_process_group") in OURS:
-            yield DestroyMachine(
-                app=app, name=machine.name, region=machine.region, role=machine.role,
-                machine=machine.id, reason="nothing declares it",
-            )  # fmt: skip
+def _farewell(sides: Sides) -> Iterator[Stage]:
+    """Destroy what nothing declares; who serves users is cordoned, drained and stopped before."""
+    going = [(app, machine) for app, machine in _undeclared(sides)
+             if machine.config.metadata.get("fly_process_group") in OURS]  # fmt: skip
+    serving = [
+        (app, m) for app, m in going if m.config.services and m.state is MachineState.STARTED
+    ]
+    in_reach = [(app, m) for app, m in serving if not m.cordoned]
+    yield Stage("Cordon what nothing declares", _each(CordonMachine, in_reach))
+    yield Stage("Stop what nothing declares", _each(StopMachine, serving))
+    yield Stage("Destroy what nothing declares", _each(DestroyMachine, going))
+
+
+def _each(kind: type[OfMachine], machines: list[tuple[str, Machine]]) -> tuple[OfMachine, ...]:
+    return tuple(
+        kind(app=app, name=m.name, region=m.region, role=m.role, machine=m.id, reason=UNDECLARED)
+        for app, m in machines
+    )
 
 
 def _undeclared(sides: Sides) -> Iterator[tuple[str, Machine]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -13,6 +13,7 @@ from viral_engine.errors import (
     NoCapacityError,
     OtherOperatorError,
     PlatformError,
+    WaitTimeoutError,
 )
 from viral_engine.fly.app_settings import AppSettings
 from viral_engine.fly.client import FlyClient
@@ -37,6 +38,7 @@ from viral_engine.operations.deploy.changes import (
     UpdateMachine,
 )
 from viral_engine.operations.deploy.found import exit_code
+from viral_engine.operations.draining import drained
 from viral_engine.operations.operator_lock import Operator
 
 STOPPED_WITHIN = timedelta(seconds=330)
@@ -118,6 +120,8 @@ async def _change(client: FlyClient, change: OfMachine) -> None:
         case StartMachine():
             await client.start_machine(app, machine)
         case StopMachine():
+            with suppress(WaitTimeoutError):  # it waits for its requests once more as it stops
+                await drained(client, change, change.name)
             await client.stop_machine(app, machine)
             await client.wait_for(app, machine, MachineState.STOPPED, timeout=STOPPED_WITHIN)
         case CordonMachine():
