@@ -75,6 +75,8 @@ def test_misuse_is_told_as_json_with_exit_code_2(args: list[str], said: str) -> 
         ["up", "--network", "mesh"], ["up", "--port", "0"], ["up", "--port", "70000"],
         ["up", "--rtt-factor", "-1"], ["up", "--file", "none.toml", "--nothing"], ["fly"],
         ["fault", "cut", "iad"], ["fault", "delay", "much"], ["exec", "iad"],
+        ["verify", "--read", "notes"], ["scale", "iad=3"], ["autoscale", "--interval", "0s"],
+        ["autoscale", "--target", "1.5"], ["autoscale", "--low-for", "soon"],
     ],
 )  # fmt: skip
 def test_what_no_command_takes_is_misuse(args: list[str]) -> None:
@@ -87,6 +89,7 @@ def test_what_no_command_takes_is_misuse(args: list[str]) -> None:
     [
         ["status"], ["machines"], ["logs"], ["down"], ["fault", "clear"],
         ["fault", "cut", "iad", "lhr"], ["fault", "pause", "m"], ["fault", "kill", "m"],
+        ["verify"], ["scale"], ["scale", "iad=3", "--yes"], ["autoscale", "--once"],
     ],
 )  # fmt: skip
 def test_without_a_globe_a_command_fails_and_says_how_to_start_one(

@@ -88,6 +88,13 @@ def test_nothing_is_taken_away_before_it_was_watched_for_long_enough() -> None:
     assert region.now > POLICY.low_for_s
 
 
+def test_one_look_that_lasted_as_long_as_is_asked_for_is_enough() -> None:
+    policy = replace(POLICY, low_for_s=120)
+    for over_s, target in ((119.0, 6), (120.0, 2)):
+        looked = [Sample(1000.0, 10.0, over_s=over_s)]
+        assert decide(looked, 6, LIMITS, policy, now=1000.0).target == target
+
+
 def test_zero_machines_are_only_where_they_are_declared_and_only_without_any_load() -> None:
     to_zero = replace(LIMITS, floor=0)
     for load, end in ((0.0, 0), (0.001, 1)):
@@ -148,14 +155,15 @@ def test_more_load_never_asks_for_fewer_machines(
     assert more.target >= less.target
 
 
-@given(samples, running, limits, policies, st.floats(0, 119))
+@given(samples, running, limits, policies, st.floats(0, 0.99))
 def test_nothing_is_done_within_the_cooldown(
-    given_: list[tuple[float, bool]], running: int, limits: Limits, policy: Policy, ago: float
+    given_: list[tuple[float, bool]], running: int, limits: Limits, policy: Policy, share: float
 ) -> None:
-    assume(limits.floor <= running <= limits.ceiling and ago < policy.cooldown_s - 0.001)
-    now = 1000.0
-    found = decide(history(given_), running, limits, policy, now=now, changed_at=now - ago)
-    assert found.target == running
+    within = min(max(running, limits.floor), limits.ceiling)
+    policy = replace(policy, cooldown_s=policy.cooldown_s + 1)
+    changed_at = 1000.0 - share * policy.cooldown_s
+    found = decide(history(given_), within, limits, policy, now=1000.0, changed_at=changed_at)
+    assert found.target == within
 
 
 @given(samples, running, limits, policies)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import closing
 from pathlib import Path
 
 import click
 
-from viral_engine.cli.operate import dry_run_option, who, yes_option
+from viral_engine.cli.operate import dry_run_option, refuse_unasked, who, yes_option
 from viral_engine.cli.output import command_errors, console, json_option
 from viral_engine.cli.place import home_option
 from viral_engine.cli.plan import NOTHING, planned, show
 from viral_engine.cli.steps import JsonSteps, steps_for
 from viral_engine.cli.target import Target, options_of
-from viral_engine.errors import MisuseError, OperationError
+from viral_engine.errors import OperationError
 from viral_engine.fly.app_settings import AppSettings
 from viral_engine.fly.client import FlyClient
 from viral_engine.fly.model import Certificate
@@ -40,8 +39,7 @@ def deploy(
     home: Path, as_json: bool,
 ) -> None:  # fmt: skip
     """Change what runs until it is what viral.toml says; typed again, it goes on where it was."""
-    if not (yes or dry_run) and (as_json or not sys.stdin.isatty()):
-        raise MisuseError("Nobody is there to be asked.", suggestion="Confirm it with --yes.")
+    refuse_unasked(yes=yes or dry_run, as_json=as_json)
     target = Target(to, home, file, image, org)
     found = target.run(planned)
     if dry_run or not as_json:

@@ -77,12 +77,17 @@ def who() -> str:
     return f"{user}@{socket.gethostname()} (pid {os.getpid()})"
 
 
+def refuse_unasked(*, yes: bool, as_json: bool) -> None:
+    """Raise MisuseError where somebody would have to be asked and nobody is there."""
+    if not yes and (as_json or not sys.stdin.isatty()):
+        raise MisuseError("Nobody is there to be asked.", suggestion="Confirm it with --yes.")
+
+
 def carry_out(
     operation: Operation[P], home: Path, *, yes: bool, dry_run: bool, as_json: bool
 ) -> None:
     """Carry an operation out on the globe of a data folder."""
-    if not (yes or dry_run) and (as_json or not sys.stdin.isatty()):
-        raise MisuseError("Nobody is there to be asked.", suggestion="Confirm it with --yes.")
+    refuse_unasked(yes=yes or dry_run, as_json=as_json)
     plan = with_client(home, lambda client: _planned(client, operation, dry_run=dry_run))
     if dry_run:
         _show(plan, as_json=as_json, alone=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -13,14 +14,14 @@ from typing import Any, TypeVar
 import click
 
 from viral_engine import __version__
-from viral_engine.errors import MisuseError, NotFoundError, PlatformError
+from viral_engine.errors import MisuseError, NotFoundError, PlatformError, RefusedError
 from viral_engine.fly.app_settings import AppSettings
 from viral_engine.fly.client import FlyClient
 from viral_engine.fly.pace import Pace
 from viral_engine.globe.home import read_run_file
 from viral_engine.operations.blueprint import NOWHERE, Blueprint
 from viral_engine.operations.secrets import Secrets
-from viral_engine.topology.load import load, load_folder
+from viral_engine.topology.load import FILE_NAME, load, load_folder
 from viral_engine.topology.model import Deployment
 from viral_engine.topology.overrides import with_overrides
 
@@ -50,6 +51,10 @@ class Origin:
     primary: str | None
     environ: Mapping[str, str]
 
+    def source(self, file: Path | None = None) -> Path:
+        """The file that ``deployment`` reads, whether it exists or not."""
+        return file or (Path(self.file) if self.file else Path(self.folder) / FILE_NAME)
+
     def deployment(self, file: Path | None = None) -> Deployment:
         """Read the deployment anew; another ``file`` stands for itself, without the options of up."""
         if file is not None:
@@ -68,7 +73,9 @@ class Target:
     home: Path
     file: Path | None
     image: str | None
-    org: str
+    org: str = "personal"
+    takes_running: bool = False
+    """Whether the image that app machines run does where none is named."""
 
     def edges(self) -> dict[str, str]:
         """Where users enter by region, as far as it is known from here; nothing of Fly.io's."""
@@ -76,6 +83,12 @@ class Target:
             return {}
         edges: dict[str, str] = read_run_file(self.home)["addresses"]["edges"]
         return edges
+
+    def source(self) -> Path:
+        """The deployment file that is read, whether it exists or not."""
+        if self.to == "fly":
+            return self.file or Path.cwd() / FILE_NAME
+        return Origin(**read_run_file(self.home)["origin"]).source(self.file)
 
     def run(self, work: Callable[[FlyClient, Blueprint], Awaitable[T]]) -> T:
         """Do something with a client and the blueprint; raises ViralError."""
@@ -98,9 +111,10 @@ class Target:
     async def _opened(self) -> AsyncIterator[tuple[FlyClient, Blueprint]]:
         if self.to == "fly":
             deployment = load(self.file) if self.file else load_folder(Path.cwd())
-            image = self._image()
+            image = self.image if self.takes_running else self._image()
             async with fly_client() as client:
                 secrets = await kept_secrets(client, deployment.app)
+                image = image or await running_image(client, deployment.app)
                 yield client, fly_blueprint(deployment, secrets, image)
             return
         facts = read_run_file(self.home)
@@ -134,6 +148,18 @@ def _token() -> str:
             suggestion="Make one with: fly tokens create org, and set FLY_API_TOKEN to it.",
         )
     return token
+
+
+async def running_image(client: FlyClient, app: str) -> str:
+    """The image that most app machines run; raises RefusedError where there is none of them."""
+    machines = await client.list_machines(app)
+    images = Counter(m.config.image for m in machines if m.role == "app")
+    if not images:
+        raise RefusedError(
+            f"{app} has no app machine on Fly.io yet.",
+            suggestion="Make it with: viral deploy --to fly --image registry.fly.io/APP:TAG",
+        )
+    return images.most_common(1)[0][0]
 
 
 def globe_blueprint(

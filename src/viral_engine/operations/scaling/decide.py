@@ -91,7 +91,7 @@ def _fewer(
     fewer = _within(limits, policy.needed(peak, limits.soft_limit, going_down=True))
     if fewer >= running:
         return Decision(running, _words(peak, running, limits))
-    if history[0].at > since:
+    if history[0].since > since:
         return Decision(running, f"not yet watched for {policy.low_for_s:g} s")
     return Decision(fewer, f"at most {peak:.1f} at once for {policy.low_for_s:g} s")
 

@@ -24,13 +24,13 @@ class Reading:
     @classmethod
     def from_facts(cls, region: str, facts: Mapping[str, Any]) -> Self:
         """Read the answer of ``viral node ctl load``; raises KeyError, TypeError or ValueError."""
-        entered = {str(code): float(sum_) for code, sum_ in facts["entered_seconds"].items()}
+        entered = {str(code): float(one) for code, one in dict(facts["entered_seconds"]).items()}
         return cls(region, float(facts["up_seconds"]), float(facts["busy_seconds"]), entered)
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The mean number of requests at once in a region, since the look before.
+    """The mean number of requests at once in a region, over the ``over_s`` before ``at``.
 
     ``complete`` is whether every machine told; else ``load`` is what the others have, and more may
     be there.
@@ -39,6 +39,12 @@ class Sample:
     at: float
     load: float
     complete: bool = True
+    over_s: float = 0.0
+
+    @property
+    def since(self) -> float:
+        """From when on it was looked at."""
+        return self.at - self.over_s
 
 
 def measured(
@@ -48,6 +54,7 @@ def measured(
     now: Mapping[str, Reading | None],
     *,
     at: float,
+    over_s: float = 0.0,
 ) -> Sample:
     """Return the load of a region, between two looks at all machines of the app, by their ids.
 
@@ -59,7 +66,7 @@ def measured(
     if not here:
         means = [_mean(before.get(machine), now[machine], region) for machine in now]
     known = [mean for mean in means if mean is not None]
-    return Sample(at, sum(known), complete=len(known) == len(means) > 0)
+    return Sample(at, sum(known), complete=len(known) == len(means) > 0, over_s=over_s)
 
 
 def _mean(before: Reading | None, now: Reading | None, edge: str | None) -> float | None:
