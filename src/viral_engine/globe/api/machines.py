@@ -162,7 +162,10 @@ class MachineCalls:
         return self._set_cordoned(request, cordoned=False)
 
     async def exec(self, request: Request) -> Response:
-        """Run a command inside a machine; 408 when it takes longer than its timeout."""
+        """Run a command inside a machine; 408 when it takes longer than its timeout.
+
+        It ends with its caller, too: nobody would know of it any more.
+        """
         runner, body = self._runner(request), await body_of(request)
         command = body.get("command") or body.get("cmd")
         if not isinstance(command, list) or not command or not _all_text(command):
@@ -179,7 +182,7 @@ class MachineCalls:
             raise PlatformError(f"the command cannot be run: {exc}", status=400) from exc
         try:
             async with asyncio.timeout(timeout):
-                out, err = await process.output()
+                out, err = await _heard(request, process)
                 code = await process.wait()
         except TimeoutError as exc:
             raise DeadlineError("deadline_exceeded: the command did not end", status=408) from exc
@@ -254,6 +257,24 @@ class MachineCalls:
         raise PlatformError(
             f"region {asked} is not one of this globe: {', '.join(regions)}", status=422
         )
+
+
+async def _heard(request: Request, process: MachineProcess) -> tuple[str, str]:
+    """The output of a command, which is killed where its caller goes before its end."""
+    output, gone = asyncio.create_task(process.output()), asyncio.create_task(_gone(request))
+    try:
+        await asyncio.wait({output, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not output.done():
+            process.kill()
+        return await output
+    finally:
+        output.cancel()
+        gone.cancel()
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _name(body: dict[str, Any]) -> str:
