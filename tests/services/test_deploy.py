@@ -27,11 +27,12 @@ from viral_engine.errors import (
 from viral_engine.fly.app_settings import AppSettings
 from viral_engine.fly.leases import leased
 from viral_engine.fly.model import MachineConfig, MachineState
-from viral_engine.operations.deploy.changes import (
-    UpdateMachine,
-)
+from viral_engine.operations.blueprint import apps
+from viral_engine.operations.deploy.changes import UpdateMachine
+from viral_engine.operations.take_down import take_down
 
 CHANGES_AT_MOST = 100
+DEPLOYED = apps(DEPLOYMENT)
 
 
 @pytest.fixture
@@ -261,3 +262,12 @@ async def test_whoever_deploys_next_takes_the_secrets_from_the_platform(
     )
     with pytest.raises(PlatformError, match="not allowed"):
         await kept_secrets(client, "shop")
+
+
+async def test_the_end_waits_for_the_leases_of_a_deploy_that_died(deployed: DeployWorld) -> None:
+    client, machine = deployed.running.client, machine_id(deployed, "cache-iad")
+    left = await client.http.post(f"/apps/shop-cache/machines/{machine}/lease", json={"ttl": 0.5})
+    assert left.status_code == 201
+    await take_down(client, Silence())
+    states = {m.state for name in DEPLOYED for m in await client.list_machines(name)}
+    assert states == {MachineState.STOPPED}

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
+from viral_engine.clock import NotYet, wait_until
+from viral_engine.errors import LeaseHeldError
 from viral_engine.fly.client import FlyClient
 from viral_engine.fly.model import Machine, MachineState
 from viral_engine.operations.progress import Progress, step
 
 STOPPED_WITHIN = timedelta(seconds=60)
+LEASES_END_WITHIN = timedelta(seconds=20)
 
 
 async def take_down(client: FlyClient, progress: Progress) -> None:
@@ -42,7 +45,18 @@ async def take_down(client: FlyClient, progress: Progress) -> None:
 
 
 async def _stop(client: FlyClient, app: str, machine: Machine) -> None:
-    await client.stop_machine(app, machine.id)
+    """Stop a machine, also one that a deploy which died a moment ago had leased."""
+
+    async def asked() -> bool | NotYet:
+        try:
+            await client.stop_machine(app, machine.id)
+        except LeaseHeldError as error:
+            return NotYet(error.message)
+        return True
+
+    await wait_until(
+        asked, timeout=LEASES_END_WITHIN, waiting_for=f"the lease of {machine.name} to end"
+    )
     await client.wait_for(app, machine.id, MachineState.STOPPED, timeout=STOPPED_WITHIN)
 
 

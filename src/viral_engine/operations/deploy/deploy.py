@@ -125,8 +125,12 @@ class Deploy:
             failures = [result for result in results if isinstance(result, BaseException)]
             if failures:
                 raise failures[0]
-            if all(results):
-                await self._wait(stage)
+            if not all(results):
+                return
+            await self._wait(stage)
+        if stage.until is Until.PRIMARY:
+            with step(self.progress, "Wait for a primary"):
+                await self._until_primary()
 
     def _takes_away(self, stage: Stage) -> bool:
         """Whether something that is healthy will be gone for a while."""
@@ -173,15 +177,13 @@ class Deploy:
     async def _wait(self, stage: Stage) -> None:
         names = {change.name for change in stage.changes if isinstance(change, OfMachine)}
         match stage.until:
-            case Until.PRIMARY:
-                await self._until_primary()
             case Until.HEALTHY:
                 await self._until_healthy(names)
                 await self._until_reached(stage)
             case Until.WELL:
                 await self._until_healthy(names)
                 await self.databases.until_well()
-            case Until.DONE:
+            case Until.DONE | Until.PRIMARY:
                 pass
 
     async def _until_reached(self, stage: Stage) -> None:
