@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import httpx
 import pytest
 from click.testing import CliRunner
 
 from viral_engine.cli.main import viral
-from viral_engine.cli.target import Origin, fly_blueprint
+from viral_engine.cli.target import Origin, fly_blueprint, kept_secrets
+from viral_engine.errors import PlatformError
+from viral_engine.fly.client import FlyClient
 from viral_engine.fly.model import AcmeChallenge, Certificate, DnsRequirements
 from viral_engine.operations.blueprint import places
 from viral_engine.operations.deploy.dns import records
@@ -87,3 +90,18 @@ def test_the_records_of_a_hostname_are_those_that_it_needs(
     rows = list(records(Certificate(hostname="shop.example.com", dns_requirements=needs)))
     assert [row.kind for row in rows] == kinds
     assert all(row.sentence.startswith(f"{row.name}. {row.kind} ") for row in rows)
+
+
+async def test_secrets_that_are_kept_and_not_shown_are_never_replaced_by_new_ones() -> None:
+    def answer(_: httpx.Request) -> httpx.Response:
+        hidden = {"name": "VIRAL_SECRET", "digest": "abc", "value": None}
+        return httpx.Response(200, json={"secrets": [hidden]})
+
+    async with FlyClient("http://platform", "secret") as client:
+        await client.http.aclose()
+        client.http = httpx.AsyncClient(
+            transport=httpx.MockTransport(answer), base_url="http://platform/v1"
+        )
+        with pytest.raises(PlatformError, match="VIRAL_SECRET of shop is not shown") as raised:
+            await kept_secrets(client, "shop")
+    assert "fly tokens create" in raised.value.suggestion
