@@ -13,9 +13,10 @@ import pytest
 from tests.services.app_process import app_machine, run_to_its_end
 
 from viral_engine.clock import wait_until
-from viral_engine.errors import MisuseError
+from viral_engine.errors import MisuseError, UnsupportedError
 from viral_engine.nodes.app import EXIT_MISCONFIGURED
 from viral_engine.nodes.app_import import check_import
+from viral_engine.nodes.tally import ask_tally
 
 SLOW_APP = """
 import asyncio
@@ -128,3 +129,18 @@ async def test_the_bundled_service_is_served_without_any_database(tmp_path: Path
             health = (await user.get("/api/health")).json()
             assert (health["status"], health["region"], health["machine"]) == ("ok", "lhr", "m1")
         assert machine.stop() == 0
+
+
+async def test_a_machine_tells_its_own_operators_what_it_answered(
+    tmp_path: Path,
+) -> None:
+    async with (
+        app_machine(_settings(tmp_path), log=tmp_path / "log") as machine,
+        httpx.AsyncClient(base_url=machine.url) as user,
+    ):
+        for path in ("/", "/broken", "/"):
+            await user.get(path)
+        told = await ask_tally({"PORT": str(httpx.URL(machine.url).port)}, failed=1, within=30)
+        assert (told["answered"], told["failed"], told["inside"]) == (3, 1, 0)
+    with pytest.raises(UnsupportedError, match="does not answer"):
+        await ask_tally({"PORT": "1"})

@@ -140,6 +140,16 @@ def standing() -> None:
 
 
 @ctl.command()
+@click.option("--failed", default=0, metavar="N", help="Answer as soon as so many have failed,")
+@click.option("--within", default=0.0, metavar="SECONDS", help="or when this time is over.")
+def requests(failed: int, within: float) -> None:
+    """Print as JSON what this machine's app has answered since it started, and how quickly."""
+    from viral_engine.nodes.tally import ask_tally  # noqa: PLC0415 - as above
+
+    _print_answer(ask_tally(os.environ, failed=failed, within=within))
+
+
+@ctl.command()
 def connections() -> None:
     """Print how many connections this machine's app has from outside."""
     from viral_engine.cli.output import command_errors, print_json  # noqa: PLC0415 - as above

@@ -62,7 +62,7 @@ def _call(
     try:
         connection.request(
             "GET" if body is None else "POST",
-            target.path,
+            f"{target.path}?{target.query}" if target.query else target.path,
             None if body is None else json.dumps(body),
             headers,
         )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import secrets
 import signal
 import sys
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ import uvicorn
 from viral_engine.errors import MisuseError
 from viral_engine.nodes.admission import Admission, App
 from viral_engine.nodes.app_import import import_app
+from viral_engine.nodes.tally import Tally
 from viral_engine.observe.log import write_lines_to
 from viral_engine.topology.here import Here
 from viral_engine.topology.model import BUNDLED_APP
@@ -81,7 +83,8 @@ def run(environ: Mapping[str, str]) -> int:
             region=here.region,
             health_path=settings.health_path,
         )
-    return _serve(app, settings)
+    tally = Tally(app, health_path=settings.health_path, run=secrets.token_hex(8))
+    return _serve(tally, settings)
 
 
 def _serve(app: App, settings: AppSettings) -> int:
