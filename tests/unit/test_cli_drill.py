@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from viral_engine.cli.drill import drill
-from viral_engine.operations.drills.story import shipped
+from viral_engine.operations.drills.repertoire import shipped
 
 
 def test_the_list_names_every_story_with_its_sentence() -> None:

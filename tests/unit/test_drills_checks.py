@@ -17,10 +17,11 @@ from viral_engine.operations.drills.conclusion import concluded, unplayed
 from viral_engine.operations.drills.ledger import judged
 from viral_engine.operations.drills.load import Effort, LoadPlan
 from viral_engine.operations.drills.options import Options
+from viral_engine.operations.drills.repertoire import shipped
 from viral_engine.operations.drills.result import Result, as_json, worst
 from viral_engine.operations.drills.samples import READ, WRITE, Window
 from viral_engine.operations.drills.stories import Mark
-from viral_engine.operations.drills.story import Expect, shipped
+from viral_engine.operations.drills.story import Expect
 from viral_engine.operations.drills.verdict import Finding, Ruling, Verdict
 from viral_engine.operations.drills.witness import Seen
 from viral_engine.operations.drills.workload import Judged

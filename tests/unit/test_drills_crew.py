@@ -15,6 +15,7 @@ from viral_engine.fly.model import Machine
 from viral_engine.operations.drills import witness
 from viral_engine.operations.drills.cast import Cast
 from viral_engine.operations.drills.crew import Crew
+from viral_engine.operations.drills.deeds import doing
 from viral_engine.operations.drills.story import Act
 from viral_engine.operations.drills.verdict import Ruling
 from viral_engine.operations.observe import Found
@@ -120,7 +121,7 @@ KILL = Act("kill-process", ("etcd-leader",), what="etcd")
 async def test_a_fault_that_was_there_is_seen_and_undone(
     crew: Crew, globe: Globe, act: Act
 ) -> None:
-    async with crew.doing(act):
+    async with doing(crew, act):
         pass
     (seen,) = crew.seen
     assert seen.ruling is Ruling.KEPT, seen
@@ -133,14 +134,14 @@ async def test_an_injector_that_does_nothing_is_found_out(
     crew: Crew, globe: Globe, act: Act
 ) -> None:
     globe.deaf = True
-    async with crew.doing(act):
+    async with doing(crew, act):
         pass
     (seen,) = crew.seen
     assert seen.ruling is Ruling.UNKNOWN, seen
 
 
 async def test_a_cut_both_ways_is_no_cut_one_way(crew: Crew, globe: Globe) -> None:
-    async with crew.doing(ONE_WAY):
+    async with doing(crew, ONE_WAY):
         globe.counts["lhr", "iad"] += 3
     (seen,) = crew.seen
     assert seen.ruling is Ruling.UNKNOWN, seen
@@ -151,7 +152,7 @@ async def test_a_fault_is_undone_when_the_drill_is_interrupted(
     crew: Crew, globe: Globe, act: Act
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
-        async with crew.doing(act):
+        async with doing(crew, act):
             raise KeyboardInterrupt
     assert globe.faults == {}
     assert all(one["state"] == "S" for one in globe.processes)

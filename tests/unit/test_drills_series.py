@@ -12,9 +12,10 @@ from viral_engine.operations.drills import series
 from viral_engine.operations.drills.conclusion import unplayed
 from viral_engine.operations.drills.drill import Rig
 from viral_engine.operations.drills.options import Options
+from viral_engine.operations.drills.repertoire import shipped
 from viral_engine.operations.drills.result import Result
 from viral_engine.operations.drills.series import play_all
-from viral_engine.operations.drills.story import Story, shipped
+from viral_engine.operations.drills.story import Story
 from viral_engine.operations.drills.verdict import Ruling
 
 STORIES = shipped()

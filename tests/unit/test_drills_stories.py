@@ -9,7 +9,9 @@ import pytest
 from viral_engine.errors import MisuseError, RefusedError
 from viral_engine.operations.drills.cast import Cast, Look, cast_of
 from viral_engine.operations.drills.options import Options, seconds_of
-from viral_engine.operations.drills.story import Story, drawn, parse, shipped, story_named
+from viral_engine.operations.drills.repertoire import drawn, shipped, story_named
+from viral_engine.operations.drills.story import Story
+from viral_engine.operations.drills.story_toml import parse
 
 STORIES = shipped()
 LOOK = Look(primary="lhr", timeline=3, etcd_leader="yyz", etcd_term=7)

@@ -25,9 +25,10 @@ from viral_engine.nodes.binaries import Engines
 from viral_engine.operations.drills.drill import Rig
 from viral_engine.operations.drills.options import Options
 from viral_engine.operations.drills.page import page
+from viral_engine.operations.drills.repertoire import shipped, story_named
 from viral_engine.operations.drills.result import Result, as_json, worst
 from viral_engine.operations.drills.series import play_all
-from viral_engine.operations.drills.story import Story, shipped, story_named
+from viral_engine.operations.drills.story import Story
 from viral_engine.operations.drills.verdict import Ruling
 from viral_engine.operations.drills.workload_catalogue import WORKLOADS
 from viral_engine.operations.operator_lock import Operator

@@ -18,6 +18,7 @@ from viral_engine.operations.drills.checks import Evidence
 from viral_engine.operations.drills.company import Company, in_company
 from viral_engine.operations.drills.conclusion import concluded
 from viral_engine.operations.drills.crew import Crew
+from viral_engine.operations.drills.deeds import doing
 from viral_engine.operations.drills.load import Effort, LoadPlan, Outside, under_users
 from viral_engine.operations.drills.options import CALM_SHARE, Options, seconds_of
 from viral_engine.operations.drills.probes import Probe
@@ -142,7 +143,7 @@ async def _acted(crew: Crew, story: Story, first: int) -> tuple[int, int]:
     async def act(one: Act) -> None:
         await asyncio.sleep(max(0.0, (first - time.monotonic_ns()) / 1e9 + one.at))
         times.append(time.monotonic_ns())
-        async with crew.doing(one):
+        async with doing(crew, one):
             await asyncio.sleep(one.lasts)
         times.append(time.monotonic_ns())
 

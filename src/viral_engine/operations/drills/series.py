@@ -10,8 +10,9 @@ from viral_engine.errors import RefusedError, UnsupportedError, ViralError
 from viral_engine.operations.drills.conclusion import unplayed
 from viral_engine.operations.drills.drill import Rig, play
 from viral_engine.operations.drills.options import Options, seconds_of
+from viral_engine.operations.drills.repertoire import drawn
 from viral_engine.operations.drills.result import Result
-from viral_engine.operations.drills.story import Story, drawn
+from viral_engine.operations.drills.story import Story
 
 __all__ = ["play_all"]
 
