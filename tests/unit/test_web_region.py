@@ -127,6 +127,12 @@ async def test_a_forged_or_old_replay_is_an_ordinary_request() -> None:
     assert (forged.status_code, old.status_code) == (409, 409)
 
 
+async def test_a_replay_of_another_versions_form_counts_as_none() -> None:
+    signer = ReplaySigner("secret", clock=StillClock())
+    for claim in ("3.lhr.write.0.more", "3.lhr.write.0", "2.lhr.write", ""):
+        assert signer.read(f"{claim}.{signer._mac(claim)}") is None
+
+
 async def test_without_a_primary_a_write_is_refused_and_a_read_is_served() -> None:
     async with _user(_middleware(primary=None)) as user:
         write, read = await user.post("/"), await user.get("/")

@@ -11,6 +11,8 @@ from viral_engine.clock import SYSTEM_CLOCK, Clock
 
 __all__ = ["Replay", "ReplaySigner"]
 
+_FORM = "2"
+
 FRESH_FOR = timedelta(days=1)
 """How far two machines' clocks may be apart and still count each other's replays."""
 
@@ -37,11 +39,11 @@ class ReplaySigner:
 
     def sign(self, region: str, reason: str) -> str:
         """Return a state that names where a request is sent, why and when; safe in a header."""
-        claim = f"2.{region}.{reason}.{self._now()}"
+        claim = f"{_FORM}.{region}.{reason}.{self._now()}"
         return f"{claim}.{self._mac(claim)}"
 
     def read(self, state: str) -> Replay | None:
-        """Return what a state was signed for; None if forged or not within a day of now.
+        """Return what a state was signed for; None if forged, or not of a day and form of ours.
 
         Both ways, and for as long as that, since two machines' clocks may differ: a replay that
         does not count could be sent on. An old one lets nobody do more than a new one.
@@ -49,7 +51,10 @@ class ReplaySigner:
         claim, _, mac = state.rpartition(".")
         if not hmac.compare_digest(mac.encode(), self._mac(claim).encode()):
             return None
-        _, region, reason, signed_at = claim.split(".")
+        form, *fields = claim.split(".")
+        if form != _FORM or len(fields) != 3:  # of a version that is not ours, signed as ours are
+            return None
+        region, reason, signed_at = fields
         age_ms = abs(self._now() - int(signed_at))
         fresh = age_ms <= FRESH_FOR.total_seconds() * 1000
         return Replay(region, reason) if fresh else None
