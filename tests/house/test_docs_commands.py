@@ -56,7 +56,7 @@ def said_options(section: str) -> set[str]:
     """Return the options that a section names where options are listed."""
     rows = [line.split(" | ")[0] for line in section.splitlines() if line.startswith("|")]
     also = re.findall(r"Also `[^.]*\.", section)
-    return set(re.findall(r"`(--?[a-z][a-z-]*)", " ".join([*rows, *also])))
+    return set(re.findall(r"`(--?[a-z][a-z0-9-]*)", " ".join([*rows, *also])))
 
 
 def test_every_command_has_a_section_and_every_section_a_command() -> None:

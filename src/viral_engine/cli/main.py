@@ -22,6 +22,7 @@ COMMANDS = {
     "verify": "viral_engine.cli.verify:verify",
     "scale": "viral_engine.cli.scale:scale",
     "autoscale": "viral_engine.cli.autoscale:autoscale",
+    "rollout": "viral_engine.cli.rollout:rollout",
     "failover": "viral_engine.cli.failover:failover",
     "failback": "viral_engine.cli.failover:failback",
     "promote": "viral_engine.cli.promote:promote",
