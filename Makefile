@@ -6,7 +6,7 @@ BIN := .venv/bin
 SUITES := $(wildcard tests/house tests/unit tests/services tests/globe)
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check bench soak drills failover docs
+.PHONY: help up test check bench soak drills failover docs image
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
@@ -35,6 +35,9 @@ drills: $(READY) ## Break it on purpose and judge what its users saw (ARGS="--on
 
 failover: $(READY) ## The headline drills, the worst of 9 runs each, about an hour (ARGS="--only switchover --runs 3")
 	@exec $(BIN)/python bench/failover.py $(ARGS)
+
+image: $(READY) ## Run the steps of the Dockerfile's build in an empty folder, and start each engine from there
+	@exec $(BIN)/python tools/try-image
 
 docs: $(READY) ## Write the pages that are made from code
 	@$(BIN)/python -m viral_engine.topology.reference docs/reference/viral.toml.md

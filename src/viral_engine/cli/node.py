@@ -75,6 +75,22 @@ def migrate() -> None:
     command_errors(run)()
 
 
+@node.command()
+def healthy() -> None:
+    """Exit with 0 where what this machine runs is well, else with 1 and the reason."""
+    import asyncio  # noqa: PLC0415 - as above
+
+    from viral_engine.cli.output import command_errors  # noqa: PLC0415 - as above
+    from viral_engine.nodes.healthy import ailment  # noqa: PLC0415 - as above
+
+    def run() -> None:
+        if wrong := asyncio.run(ailment(os.environ)):
+            click.echo(wrong, err=True)
+            sys.exit(1)
+
+    command_errors(run)()
+
+
 @node.group()
 def ctl() -> None:
     """Ask and tell Patroni and etcd, from inside a database machine (by the platform's exec)."""
