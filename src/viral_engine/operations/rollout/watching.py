@@ -99,7 +99,11 @@ class Watch:
                 return ruling
             for name in set(self.inside) - set(self._asking.values()):
                 self._ask(name, min(LOOK_S, left))
-            await asyncio.wait(self._asking, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            answered, _ = await asyncio.wait(
+                self._asking, timeout=left, return_when=asyncio.FIRST_COMPLETED
+            )
+            for task in answered:
+                task.result()
         return await self._ruled_at_the_end(quiet_is_well=quiet_is_well or not decides)
 
     async def _ruled_early(self) -> Ruling | None:
