@@ -173,7 +173,7 @@ def test_the_error_says_how_many_faults_and_where_to_read_on() -> None:
         ("[regions.iad]\nmni = 1", 'line 2, regions.iad.mni: unknown key; did you mean "min"?'),
         (
             "[cache]\nsize = 1",
-            "line 2, cache.size: unknown key; the keys here are maxmemory",
+            "line 2, cache.size: unknown key; the keys here are maxmemory, provider",
         ),
         ("regions = 3", "line 1, regions: expected a table, got 3"),
         ("[regions]", 'line 1, regions: name at least one region, such as "regions.iad"'),

@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -50,6 +50,8 @@ class Origin:
     regions: tuple[str, ...] | None
     primary: str | None
     environ: Mapping[str, str]
+    external: Mapping[str, str] = field(default_factory=dict)
+    """Where somebody else's databases and caches are, by variable."""
 
     def source(self, file: Path | None = None) -> Path:
         """The file that ``deployment`` reads, whether it exists or not."""
@@ -173,6 +175,7 @@ def globe_blueprint(
         image=f"viral-engine:{__version__}",
         app_folder=origin.folder,
         extra_env=origin.environ,
+        external=origin.external,
     )
 
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
@@ -28,12 +28,19 @@ from viral_engine.globe.network.choose import prepare
 from viral_engine.globe.world import Globe, GlobeSpec
 from viral_engine.nodes.app_import import check_import
 from viral_engine.nodes.binaries import Engines
-from viral_engine.operations.blueprint import places
+from viral_engine.operations.blueprint import needed_from_outside, places
 from viral_engine.operations.bring_up import BringUp
 from viral_engine.operations.operator_lock import Operator
 from viral_engine.operations.progress import step
 from viral_engine.operations.take_down import take_down
 from viral_engine.topology.model import BUNDLED_APP, Deployment
+from viral_engine.topology.names import (
+    DATABASE_URL,
+    PGBOUNCER_URL,
+    REDIS_URL,
+    redis_url_variable,
+    replica_url_variable,
+)
 from viral_engine.topology.regions import region
 
 LAST_LINES = 15
@@ -68,6 +75,7 @@ def up(
         environ=_handed_on(),
     )  # fmt: skip
     deployment = origin.deployment()
+    origin = replace(origin, external=_external(deployment))
     near = _near(deployment, near)
     places_of_users = _extra_places(deployment, users)
     if dry_run:
@@ -102,6 +110,22 @@ def _near(deployment: Deployment, near: str | None) -> str:
             f'near is "{near}", which is not one of the regions.', suggestion=f"They are: {listed}."
         )
     return near
+
+
+def _external(deployment: Deployment) -> dict[str, str]:
+    """Where somebody else's databases and caches are, as it is said where this command is called."""
+    needed, names = needed_from_outside(deployment), list[str]()
+    if DATABASE_URL in needed:
+        names += [DATABASE_URL, PGBOUNCER_URL, *map(replica_url_variable, deployment.region_codes)]
+    if REDIS_URL in needed:
+        names += [REDIS_URL, *map(redis_url_variable, deployment.region_codes)]
+    for variable in needed:
+        if variable not in os.environ:
+            raise MisuseError(
+                f"Somebody else runs what {variable} leads to, and it is not set here.",
+                suggestion=f"Call it with: {variable}=... viral up",
+            )
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def _handed_on() -> dict[str, str]:

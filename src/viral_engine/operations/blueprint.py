@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import sha256
 from urllib.parse import quote
@@ -23,7 +23,7 @@ from viral_engine.fly.model import (
     StopConfig,
 )
 from viral_engine.operations.secrets import Secrets
-from viral_engine.topology.model import BUNDLED_APP, Deployment, Strategy
+from viral_engine.topology.model import BUNDLED_APP, Deployment, Provider, Strategy
 from viral_engine.topology.names import (
     DATABASE_URL,
     REDIS_URL,
@@ -71,15 +71,19 @@ class Addresses:
 def places(deployment: Deployment) -> tuple[Place, ...]:
     """Every machine that a deployment wants, the ones that others need first."""
     app, codes = deployment.app, deployment.region_codes
-    found = [
-        Place(f"{app}-db", f"database-{code}", code, "database", deployment.database.volume_gb)
-        for code in codes
-    ]
-    if deployment.witness:
+    found = list[Place]()
+    own_database = deployment.database.provider is Provider.VIRAL
+    if own_database:
+        found += [
+            Place(f"{app}-db", f"database-{code}", code, "database", deployment.database.volume_gb)
+            for code in codes
+        ]
+    if own_database and deployment.witness:
         found.append(
             Place(f"{app}-db", f"witness-{deployment.witness}", deployment.witness, "witness", 1)
         )
-    found += [Place(f"{app}-cache", f"cache-{code}", code, "cache") for code in codes]
+    if deployment.cache.provider is Provider.VIRAL:
+        found += [Place(f"{app}-cache", f"cache-{code}", code, "cache") for code in codes]
     found += [
         Place(app, f"app-{plan.code}-{number}", plan.code, "app")
         for plan in deployment.regions
@@ -91,6 +95,12 @@ def places(deployment: Deployment) -> tuple[Place, ...]:
 def apps(deployment: Deployment) -> tuple[str, ...]:
     """The platform's apps of a deployment; only the first is reachable from outside."""
     return (deployment.app, f"{deployment.app}-db", f"{deployment.app}-cache")
+
+
+def needed_from_outside(deployment: Deployment) -> tuple[str, ...]:
+    """The variables without which an app finds nothing of what somebody else runs for it."""
+    parts = ((deployment.database.provider, DATABASE_URL), (deployment.cache.provider, REDIS_URL))
+    return tuple(variable for provider, variable in parts if provider is Provider.EXTERNAL)
 
 
 NOWHERE = Addresses({}, {}, {}, {})
@@ -107,6 +117,8 @@ class Blueprint:
     image: str
     app_folder: str
     extra_env: Mapping[str, str]
+    external: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """By variable, where somebody else's parts are; none where the platform's secrets have it."""
 
     def config(self, place: Place, volume: str | None) -> MachineConfig:
         """The whole configuration of one machine."""
@@ -138,7 +150,7 @@ class Blueprint:
         The addresses with a password in them differ from region to region, as secrets cannot.
         """
         app, secrets = self.deployment.app, self.secrets
-        return {
+        batches = {
             app: {"VIRAL_SECRET": secrets.signing_key},
             f"{app}-db": {
                 "VIRAL_SUPERUSER_PASSWORD": secrets.superuser_password,
@@ -147,6 +159,8 @@ class Blueprint:
             },
             f"{app}-cache": {"VIRAL_CACHE_PASSWORD": secrets.cache_password},
         }
+        there = {app, *(place.app for place in places(self.deployment))}
+        return {name: batch for name, batch in batches.items() if name in there}
 
     def _metadata(self, place: Place) -> dict[str, str]:
         """Its role, and the fingerprint of its secrets, so that new ones make it start again."""
@@ -293,13 +307,16 @@ class Blueprint:
 
     def _urls(self, region: str) -> dict[str, str]:
         """The environment that the guide promises to an app."""
-        urls = {DATABASE_URL: self._database_url(self.addresses.primary[region])}
+        urls = {}
+        if self.deployment.database.provider is Provider.VIRAL:
+            urls[DATABASE_URL] = self._database_url(self.addresses.primary[region])
         for code, address in self.addresses.database.items():
             urls[replica_url_variable(code)] = self._database_url(address)
         for code, address in self.addresses.cache.items():
             urls[redis_url_variable(code)] = self._cache_url(address)
-        urls[REDIS_URL] = self._cache_url(self.addresses.cache[region])
-        return urls
+        if region in self.addresses.cache:
+            urls[REDIS_URL] = self._cache_url(self.addresses.cache[region])
+        return {**urls, **self.external}
 
     def _database_url(self, address: str) -> str:
         password = quote(self.secrets.app_password, safe="")

@@ -16,7 +16,7 @@ from viral_engine.operations.deploy.databases import PatroniDatabases
 from viral_engine.operations.operator_lock import Operator
 from viral_engine.operations.progress import Progress, step
 from viral_engine.operations.serving import wait_until_aware, wait_until_routed
-from viral_engine.topology.model import BUNDLED_APP
+from viral_engine.topology.model import BUNDLED_APP, Provider
 
 MIGRATED_WITHIN = timedelta(seconds=60)
 
@@ -65,7 +65,8 @@ class BringUp:
     async def _wait_until_serving(self, serving: list[Machine]) -> None:
         path = self.blueprint.deployment.service.check.path
         await asyncio.gather(*(wait_until_routed(url, path) for url in self.edges.values()))
-        if self.edges and self._bundled:
+        own = self.blueprint.deployment.database.provider is Provider.VIRAL
+        if self.edges and self._bundled and own:
             await asyncio.gather(
                 *(wait_until_aware(self.edges[machine.region], machine.id) for machine in serving)
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from viral_engine.fly.fly_toml.render import AppFile, render
 from viral_engine.fly.model import MachineConfig
-from viral_engine.operations.blueprint import Blueprint, apps, places
+from viral_engine.operations.blueprint import Blueprint, needed_from_outside, places
 from viral_engine.operations.sketch import sketch
 from viral_engine.topology.model import BUNDLED_APP, Deployment, Guest, Strategy
 from viral_engine.topology.sizes import preset_of
@@ -30,7 +30,8 @@ def fly_file(deployment: Deployment, *, image: str | None = None) -> str:
     other = _groups(deployment, sketch(deployment, secret="another"))["app"].env  # noqa: S106 - none
     # What changes with the secrets is one: an address with a password in it.
     changing = {name for name in env if env[name] != other[name]}
-    secret = tuple(sorted(changing | set(blueprint.app_secrets()[deployment.app])))
+    outside = needed_from_outside(deployment)
+    secret = tuple(sorted({*changing, *outside, *blueprint.app_secrets()[deployment.app]}))
     bundled = deployment.service.app == BUNDLED_APP
     return render(
         AppFile(
@@ -65,9 +66,7 @@ def _notes(deployment: Deployment, secret: tuple[str, ...]) -> tuple[str, ...]:
         f"{WRITTEN_BY}, for the app {deployment.app} of Fly.io.",
         (
             f"Machines by region: {regions}. A fly.toml cannot say that: `fly deploy` updates the "
-            "machines that there are, and `viral` makes them. Databases, caches and the witness, with "
-            f"their volumes, are in apps of their own ({', '.join(apps(deployment)[1:])}): their "
-            "machines differ by region."
+            f"machines that there are, and `viral` makes them.{_elsewhere(deployment)}"
         ),
         (
             "Secrets are never in this file. Set all in one call of `fly secrets set`, since each call "
@@ -86,6 +85,17 @@ def _notes(deployment: Deployment, secret: tuple[str, ...]) -> tuple[str, ...]:
         if plan.guest != deployment.plan(deployment.primary_region).guest
     ]
     return tuple(paragraphs)
+
+
+def _elsewhere(deployment: Deployment) -> str:
+    """Where the machines are that differ by region; nothing where somebody else runs all of that."""
+    others = sorted({place.app for place in places(deployment)} - {deployment.app})
+    if not others:
+        return ""
+    return (
+        f" Databases, caches and the witness, with their volumes, are in apps of their own "
+        f"({', '.join(others)}): their machines differ by region."
+    )
 
 
 def _size(guest: Guest) -> str:

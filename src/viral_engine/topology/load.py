@@ -21,6 +21,7 @@ from viral_engine.topology.model import (
     Database,
     Deployment,
     Guest,
+    Provider,
     RegionPlan,
     Service,
     Standby,
@@ -183,22 +184,30 @@ def _build(values: Values) -> Deployment:
         check=Check(**_fields(values, ("service", "check"))),
         env=_fields(values, ("service", "env")),
     )
+    database = Database(
+        **_fields(values, ("database",)), parameters=_fields(values, ("database", "parameters"))
+    )
     top = _fields(values, ())
     return Deployment(
         app=top.get("app", DEFAULT_APP_NAME),
         primary_region=top.get("primary_region", codes[0]),
         regions=regions,
-        witness=(top["witness"] or None) if "witness" in top else choose_witness(codes),
+        witness=_witness(values, database, codes),
         strategy=top.get("strategy", Strategy.ACTIVE_ACTIVE),
         standby=top.get("standby", Standby.STARTED),
         consistency=default_consistency(service.app) | _fields(values, ("consistency",)),
-        database=Database(
-            **_fields(values, ("database",)),
-            parameters=_fields(values, ("database", "parameters")),
-        ),
+        database=database,
         cache=Cache(**_fields(values, ("cache",))),
         service=service,
     )
+
+
+def _witness(values: Values, database: Database, codes: list[str]) -> str | None:
+    """The region of the third vote: as it was said, else chosen; none where nobody of ours votes."""
+    if database.provider is Provider.EXTERNAL:
+        return None
+    top = _fields(values, ())
+    return (top["witness"] or None) if "witness" in top else choose_witness(codes)
 
 
 def _region_plan(values: Values, code: str) -> RegionPlan:

@@ -19,6 +19,7 @@ __all__ = [
     "Database",
     "Deployment",
     "Guest",
+    "Provider",
     "RegionPlan",
     "Service",
     "Standby",
@@ -75,6 +76,13 @@ class Sticky(StrEnum):
     MACHINE = "machine"
 
 
+class Provider(StrEnum):
+    """Who runs the databases, or the caches."""
+
+    VIRAL = "viral"
+    EXTERNAL = "external"
+
+
 class CpuKind(StrEnum):
     """The platform's two kinds of CPU: slices of one, or whole ones."""
 
@@ -105,9 +113,12 @@ class RegionPlan:
 class Database:
     """The database: one machine per region with a volume, PostgreSQL's major ``version``.
 
+    Where somebody else runs it there are no such machines and no witness.
+
     ``parameters`` are PostgreSQL settings on top of what the product sets itself.
     """
 
+    provider: Provider = Provider.VIRAL
     name: str = "viral_engine"
     version: int = 18
     volume_gb: int = 10
@@ -116,8 +127,9 @@ class Database:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cache:
-    """The Redis-compatible store of each region; ``maxmemory`` in bytes."""
+    """The Redis-compatible store: one machine a region, or somebody else's; ``maxmemory`` in bytes."""
 
+    provider: Provider = Provider.VIRAL
     maxmemory: int = 64 * 1024**2
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from viral_engine.errors import MisuseError
 from viral_engine.topology.kinds import ASGI_APP, WrongValueError
-from viral_engine.topology.model import Deployment, RegionPlan, default_consistency
+from viral_engine.topology.model import Deployment, Provider, RegionPlan, default_consistency
 from viral_engine.topology.regions import region
 from viral_engine.topology.witness import choose_witness
 
@@ -51,7 +51,8 @@ def _with_regions(deployment: Deployment, codes: tuple[str, ...]) -> Deployment:
     known = {plan.code: plan for plan in deployment.regions}
     plans = tuple(known.get(code) or RegionPlan(code=region(code).code) for code in codes)
     same = set(codes) == set(deployment.region_codes)
-    witness = deployment.witness if same else choose_witness(codes)
+    kept = same or deployment.database.provider is Provider.EXTERNAL
+    witness = deployment.witness if kept else choose_witness(codes)
     return replace(deployment, regions=plans, witness=witness)
 
 

@@ -26,7 +26,14 @@ from viral_engine.topology.kinds import (
     numbers,
     whole,
 )
-from viral_engine.topology.model import Consistency, CpuKind, Standby, Sticky, Strategy
+from viral_engine.topology.model import (
+    Consistency,
+    CpuKind,
+    Provider,
+    Standby,
+    Sticky,
+    Strategy,
+)
 
 __all__ = ["KEYS", "NAMES", "Path"]
 
@@ -55,10 +62,12 @@ KEYS = _by_path(
         "regions.*.guest.cpus": whole(1, 16),
         "regions.*.guest.memory_mb": whole(256, 131072),
         "consistency.*": choice(Consistency),
+        "database.provider": choice(Provider),
         "database.name": DATABASE_NAME,
         "database.version": numbers(18),
         "database.volume_gb": whole(1, 500),
         "database.parameters.*": PARAMETER_VALUE,
+        "cache.provider": choice(Provider),
         "cache.maxmemory": BYTES,
         "service.app": ASGI_APP,
         "service.internal_port": whole(1, 65535),

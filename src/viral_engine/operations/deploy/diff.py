@@ -14,6 +14,7 @@ from viral_engine.operations.blueprint import (
     Blueprint,
     Place,
     apps,
+    needed_from_outside,
     places,
 )
 from viral_engine.operations.deploy.changes import (
@@ -112,8 +113,9 @@ def _scaled(blueprint: Blueprint, found: Found) -> Iterator[Place]:
 
 
 def _missing_apps(sides: Sides) -> Iterator[Change]:
+    needed = {place.app for place in sides.wanted}
     for app in apps(sides.blueprint.deployment):
-        if app not in sides.found.apps:
+        if app in needed and app not in sides.found.apps:
             yield CreateApp(app=app, reason="it does not exist")
 
 
@@ -166,7 +168,9 @@ def _migrations(sides: Sides) -> Iterator[Change]:
     app = blueprint.deployment.app
     if blueprint.deployment.service.app != BUNDLED_APP:
         return
-    ours = [m for m in sides.found.app(app).machines if m.config.image == blueprint.image]
+    machines = sides.found.app(app).machines
+    ran = [m for m in machines if m.state is not MachineState.CREATED]
+    ours = [m for m in ran if m.config.image == blueprint.image]
     if not any(m.role == "app" or (m.role == MIGRATION and exit_code(m) == 0) for m in ours):
         yield Migrate(
             app=app, region=blueprint.deployment.primary_region, config=blueprint.migration(),
@@ -237,6 +241,11 @@ def _notes(sides: Sides) -> Iterator[str]:
     if primary not in (None, deployment.primary_region):
         yield f"the primary is in {primary}, not in {deployment.primary_region}: viral failback"
     yield from _volume_notes(sides)
+    known = {*sides.found.app(deployment.app).secrets, *sides.blueprint.external}
+    for variable in needed_from_outside(deployment):
+        if variable not in known:
+            yield (f"somebody else runs what {variable} leads to, and {deployment.app} has no such "
+                   f"secret: fly secrets set -a {deployment.app} {variable}=...")  # fmt: skip
     for app, values in sides.blueprint.app_secrets().items():
         if any(sides.found.app(app).secrets.get(name) == UNSEEN for name in values):
             yield f"the secrets of {app} cannot be compared: this token may not see them"

@@ -56,7 +56,7 @@ async def _machines(client: FlyClient, names: tuple[str, ...]) -> list[tuple[str
 
 async def _make_first(client: FlyClient, blueprint: Blueprint) -> None:
     """Make a machine without a volume, as the plan's own drafts are."""
-    place = next(p for p in places(blueprint.deployment) if p.role == "cache")
+    place = next(p for p in places(blueprint.deployment) if not p.volume_gb)
     config = blueprint.config(place, None).model_copy(update={"env": {}})
     await client.create_machine(
         place.app, name=place.name, region=place.region, config=config, launch=False
