@@ -45,7 +45,7 @@ COMES_UP = (Act.RENEW, Act.ADD, Act.WATCH)
 
 @dataclass(eq=False, slots=True)
 class Rollout:
-    """One rollout; ``rulings`` are what the bakes that decide were ruled, with their wave."""
+    """One rollout; ``rulings`` are what waves were ruled, the last one what ended it."""
 
     client: FlyClient
     blueprint: Blueprint
@@ -145,7 +145,7 @@ class Rollout:
                     raise
                 ruling = Ruling(Verdict.BACK, error.message.rstrip("."))
             self.progress.seen(one.sentence, f"{ruling.verdict}: {ruling.reason}")
-        if one.decides:
+        if one.decides or ruling.verdict is not Verdict.GO:
             self.rulings.append((one.wave, ruling))
         return ruling
 
