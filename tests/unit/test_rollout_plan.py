@@ -89,7 +89,8 @@ def test_a_canary_bakes_alone_in_the_first_wave_and_the_rest_rolls() -> None:
 def test_blue_green_starts_new_machines_beside_the_old_and_keeps_these_for_the_bake() -> None:
     assert steps(fleet(LHR, LHR2), Strategy.BLUEGREEN) == [
         "add app-lhr-1-new,app-lhr-2-new",
-        "watch! app-lhr-1-new,app-lhr-2-new +app-lhr-1-new +app-lhr-2-new -app-lhr-1 -app-lhr-2",
+        "watch app-lhr-1-new,app-lhr-2-new +app-lhr-1-new +app-lhr-2-new",
+        "watch! app-lhr-1-new,app-lhr-2-new -app-lhr-1 -app-lhr-2",
         "renew app-lhr-1,app-lhr-2", "open app-lhr-1,app-lhr-2",
         "retire app-lhr-1-new,app-lhr-2-new", "pass app-lhr-1,app-lhr-2",
     ]  # fmt: skip
@@ -149,8 +150,9 @@ def test_blue_green_goes_on_from_wherever_it_was() -> None:
     mark = replace(MARK, strategy=Strategy.BLUEGREEN)
     guest = marked(member("app-lhr-1-new"), replace(mark, guest=True), renewed=True)
     away = marked(replace(LHR, cordoned=True), mark)
-    assert steps(fleet(IAD, away, guest), Strategy.BLUEGREEN)[:3] == [
-        "add app-lhr-1-new", "watch! app-lhr-1-new +app-lhr-1-new -app-lhr-1", "renew app-lhr-1",
+    assert steps(fleet(IAD, away, guest), Strategy.BLUEGREEN)[:4] == [
+        "add app-lhr-1-new", "watch app-lhr-1-new +app-lhr-1-new",
+        "watch! app-lhr-1-new -app-lhr-1", "renew app-lhr-1",
     ]  # fmt: skip
     renewed = marked(replace(LHR, cordoned=True), mark, renewed=True)
     assert steps(fleet(IAD, renewed, guest), Strategy.BLUEGREEN)[:4] == [
@@ -159,6 +161,14 @@ def test_blue_green_goes_on_from_wherever_it_was() -> None:
     done = marked(LHR, mark, renewed=True)
     assert steps(fleet(IAD, done, guest), Strategy.BLUEGREEN)[:2] == [
         "retire app-lhr-1-new", "pass app-lhr-1",
+    ]  # fmt: skip
+
+
+def test_a_bad_blue_green_that_never_was_alone_is_only_closed() -> None:
+    mark = replace(MARK, strategy=Strategy.BLUEGREEN)
+    guest = marked(member("app-lhr-1-new"), replace(mark, guest=True), renewed=True)
+    assert told(plan_back(fleet(IAD, marked(LHR, mark), guest))) == [
+        "close app-lhr-1-new", "retire app-lhr-1-new", "pass app-lhr-1",
     ]  # fmt: skip
 
 

@@ -119,7 +119,7 @@ class Step:
         if self.act is Act.WATCH and not self.decides:
             words = "Let users reach {opens}, and watch {seconds:g} s"
         elif self.closes:
-            words = "Lead users of {where} to {opens}, and bake {seconds:g} s"
+            words = "Lead users of {where} to {names} alone, and bake {seconds:g} s"
         elif self.act is Act.WATCH and not self.opens:
             words = "Bake {names} anew, {seconds:g} s"
         return words.format(
@@ -222,7 +222,7 @@ def plan_back(fleet: Fleet, wave: Sequence[str] | None = None) -> tuple[Step, ..
     # Where nobody else serves they go one by one, and what is ill serves until its turn comes.
     groups = [renewed] if others else [[one] for one in renewed]
     steps = [
-        Step(Act.OPEN, regions, _names(m for m in old if m.mark and m.mark.served)),
+        Step(Act.OPEN, regions, _names(m for m in old if m.cordoned and m.serves)),
         Step(Act.CLOSE, regions, _names(m for m in new if not m.cordoned) if others else ()),
         *(
             step
@@ -286,7 +286,9 @@ def _beside(
     baked = any(version.runs_on(one.config) and one.mark for one in members)
     if not baked and guests:
         yield Step(Act.ADD, wave, guests)
-        yield Step(Act.WATCH, wave, guests, opens=guests, closes=_names(serving), seconds=bake_s)
+        glance = min(GLANCE_S, bake_s)
+        yield Step(Act.WATCH, wave, guests, opens=guests, seconds=glance, decides=False)
+        yield Step(Act.WATCH, wave, guests, closes=_names(serving), seconds=bake_s)
     todo = [m for m in serving if not version.runs_on(m.config) or m.cordoned]
     renewed = [m for m in (*todo, *idle) if not version.runs_on(m.config) or m.cordoned]
     if renewed:

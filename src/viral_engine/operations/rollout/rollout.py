@@ -154,11 +154,14 @@ class Rollout:
         inside = {name: Inside(work.app, machine.id) for name, machine in machines.items()}
         old = sum((Member.of(m).before for m in machines.values()), Before())
         watch = Watch(self.client, inside, old, self.objective, work.ailment)
-        async with watch.begun():
+
+        async def lead() -> None:
             await asyncio.gather(*map(work.open, one.opens))
             await asyncio.gather(*map(work.close, one.closes))
+
+        async with watch.begun():
             return await watch.ruled(
-                one.seconds, decides=one.decides, quiet_is_well=self.quiet_is_well
+                lead(), one.seconds, decides=one.decides, quiet_is_well=self.quiet_is_well
             )
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -68,7 +67,6 @@ class Watch:
     objective: Objective
     healthy: Callable[[str], Awaitable[str]]
     """Says what is wrong with a machine, empty for nothing."""
-    now: Callable[[], float] = time.monotonic
     _seen: dict[str, RequestFigures] = field(default_factory=dict)
     _asking: dict[asyncio.Task[None], str] = field(default_factory=dict)
     _restarted: str = ""
@@ -83,7 +81,7 @@ class Watch:
         """Have a question open at every machine that answers any, before the block begins."""
         try:
             for name in self.inside:
-                self._ask(name, LOOK_S)
+                self._ask(name)
             await asyncio.gather(*map(self._until_watched, self.inside))
             yield
         finally:
@@ -91,20 +89,39 @@ class Watch:
                 task.cancel()
             await asyncio.gather(*self._asking, return_exceptions=True)
 
-    async def ruled(self, seconds: float, *, decides: bool, quiet_is_well: bool) -> Ruling:
-        """Bake so long, or until it is clear that this goes wrong; only what ``decides`` is unknown."""
-        until = self.now() + seconds
-        while (left := until - self.now()) > 0:
-            if ruling := await self._ruled_early():
-                return ruling
-            for name in set(self.inside) - set(self._asking.values()):
-                self._ask(name, min(LOOK_S, left))
-            answered, _ = await asyncio.wait(
-                self._asking, timeout=left, return_when=asyncio.FIRST_COMPLETED
-            )
-            for task in answered:
-                task.result()
+    async def ruled(
+        self, leading: Coroutine[None, None, None], seconds: float, *, decides: bool,
+        quiet_is_well: bool,
+    ) -> Ruling:  # fmt: skip
+        """Bake for so long once users were led there, or until it is clear that this goes wrong.
+
+        ``leading`` is what leads them; it raises what that does. Only what ``decides`` is unknown.
+        """
+        if ruling := await self._ruled_before(leading):
+            return ruling
+        if ruling := await self._ruled_before(asyncio.sleep(seconds)):
+            return ruling
         return await self._ruled_at_the_end(quiet_is_well=quiet_is_well or not decides)
+
+    async def _ruled_before(self, end: Coroutine[None, None, None]) -> Ruling | None:
+        """Rule before something comes to its end, and then that ends at once; None after it."""
+        until = asyncio.create_task(end)
+        try:
+            while not until.done():
+                if ruling := await self._ruled_early():
+                    return ruling
+                for name in set(self.inside) - set(self._asking.values()):
+                    self._ask(name)
+                answered, _ = await asyncio.wait(
+                    {until, *self._asking}, return_when=asyncio.FIRST_COMPLETED
+                )
+                for one in answered:
+                    one.result()
+            until.result()
+        finally:
+            until.cancel()
+            await asyncio.gather(until, return_exceptions=True)
+        return None
 
     async def _ruled_early(self) -> Ruling | None:
         if ruling := judge(self.seen, self.old, self.objective, over=False):
@@ -127,8 +144,8 @@ class Watch:
         assert ruling is not None
         return ruling
 
-    def _ask(self, name: str, within: float) -> None:
-        task = asyncio.create_task(self._look(name, within))
+    def _ask(self, name: str) -> None:
+        task = asyncio.create_task(self._look(name, LOOK_S))
         self._asking[task] = name
         task.add_done_callback(self._asking.pop)
 
