@@ -143,9 +143,10 @@ class Work:
     async def forget(self, name: str) -> None:
         """Take the mark off: the machine is a part of no rollout any more."""
         machine = await self.machine(name)
-        with suppress(NotFoundError):
+        if MARK in machine.config.metadata:
             path = f"/apps/{self.app}/machines/{machine.id}/metadata/{MARK}"
-            await self.client.request("DELETE", path)
+            with suppress(NotFoundError):  # gone with the answer to a call that was lost
+                await self.client.request("DELETE", path)
 
     async def migrate(self) -> None:
         """Run the version's migrations, in a machine of their own that goes then."""
