@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.wire.contract import Checked
+
 from viral_engine.fly.client import FlyClient
 from viral_engine.fly.extension import GlobeExtension
 from viral_engine.fly.model import Init, MachineConfig
@@ -48,6 +50,7 @@ async def platform(
         envoy=Engines(os.environ).envoy(),
     )
     async with Globe(spec) as globe, FlyClient(globe.api_url, globe.token) as client:
+        client.http._transport = Checked(client.http._transport)
         yield Running(globe, client, GlobeExtension(client))
 
 

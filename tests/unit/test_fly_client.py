@@ -147,7 +147,7 @@ async def test_a_wait_gives_up_when_its_time_is_over(
     wire.answer = lambda _: JSONResponse({"error": "late"}, status_code=408)
     with pytest.raises(DeadlineError):
         await client.wait_for(
-            "shop", "m1", MachineState.STOPPED, timeout=timedelta(seconds=seconds)
+            "shop", "m1", MachineState.STARTED, timeout=timedelta(seconds=seconds)
         )
     assert len(wire.asked) == waits
     assert all(1 <= int(asked[2]["timeout"]) <= 60 for asked in wire.asked)

@@ -8,6 +8,9 @@ from viral_engine.errors import NotFoundError
 from viral_engine.fly.client import FlyClient
 from viral_engine.fly.model import Address, Certificate, Secret
 
+_CERTIFICATES_AT_ONCE = 500
+"""The most that one answer holds; without asking it would be 25."""
+
 
 class AppSettings:
     """These calls of the API, over the connection of a client."""
@@ -37,8 +40,14 @@ class AppSettings:
 
     async def certificates(self, app: str) -> list[str]:
         """The hostnames for which an app has or awaits a certificate."""
-        found = await self._client.request("GET", f"/apps/{app}/certificates")
-        return [str(item["hostname"]) for item in found["certificates"] or ()]
+        names: list[str] = []
+        query = {"limit": _CERTIFICATES_AT_ONCE}
+        while True:
+            found = await self._client.request("GET", f"/apps/{app}/certificates", params=query)
+            names += [str(item["hostname"]) for item in found["certificates"] or ()]
+            if not found.get("next_cursor"):
+                return names
+            query = query | {"cursor": found["next_cursor"]}
 
     async def add_certificate(self, app: str, hostname: str) -> None:
         """Ask for a certificate; it is issued once the records of its DNS are there."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 from typing import Any
 
@@ -130,8 +131,8 @@ class FlyClient(Connection):
     async def exec(
         self, app: str, machine: str, command: list[str], *, timeout: timedelta
     ) -> ExecResult:
-        """Run a command inside a machine and wait for it, at most ``timeout``."""
-        seconds = timeout.total_seconds()
+        """Run a command inside a machine and wait for it, at most ``timeout``, in whole seconds."""
+        seconds = math.ceil(timeout.total_seconds())
         answer = await self.request(
             "POST",
             f"/apps/{app}/machines/{machine}/exec",
@@ -141,9 +142,22 @@ class FlyClient(Connection):
         return ExecResult.model_validate(answer)
 
     async def wait_for(
-        self, app: str, machine: str, state: MachineState, *, timeout: timedelta
+        self,
+        app: str,
+        machine: str,
+        state: MachineState,
+        *,
+        timeout: timedelta,
+        version: str | None = None,
     ) -> None:
-        """Wait until a machine is in a state; raises DeadlineError when it is not in time."""
+        """Wait until a machine is in a state; raises DeadlineError when it is not in time.
+
+        Whether one has stopped has to be asked of a version, since old ones stopped with their
+        update: of the one of now where none is named.
+        """
+        if state is MachineState.STOPPED and version is None:
+            version = (await self.get_machine(app, machine)).instance_id
+        asked = {"state": state.value} | ({"version": version} if version else {})
         left = timeout
         while True:
             step = min(left, LONGEST_WAIT)
@@ -151,7 +165,7 @@ class FlyClient(Connection):
                 await self.request(
                     "GET",
                     f"/apps/{app}/machines/{machine}/wait",
-                    params={"state": state.value, "timeout": max(1, int(step.total_seconds()))},
+                    params={**asked, "timeout": str(max(1, int(step.total_seconds())))},
                     timeout=step.total_seconds() + 10,
                 )
             except DeadlineError:
@@ -180,5 +194,5 @@ class FlyClient(Connection):
     async def regions(self) -> list[dict[str, Any]]:
         """The regions of the platform."""
         found = await self.request("GET", "/platform/regions")
-        rows: list[dict[str, Any]] = found.get("Regions", found.get("regions", []))
+        rows: list[dict[str, Any]] = found.get("regions") or found.get("Regions") or []
         return rows

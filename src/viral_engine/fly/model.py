@@ -10,7 +10,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from viral_engine.fly.durations import Duration
 
@@ -26,17 +26,25 @@ class Wire(BaseModel):
 
 
 class MachineState(StrEnum):
-    """The states of a machine that can be seen from outside."""
+    """The states of a machine; ``replaced`` and ``migrated`` are those of an old version of one."""
 
     CREATED = "created"
-    STARTING = "starting"
     STARTED = "started"
-    STOPPING = "stopping"
     STOPPED = "stopped"
-    REPLACING = "replacing"
+    SUSPENDED = "suspended"
     FAILED = "failed"
+    CREATING = "creating"
+    STARTING = "starting"
+    STOPPING = "stopping"
+    RESTARTING = "restarting"
+    SUSPENDING = "suspending"
+    UPDATING = "updating"
+    REPLACING = "replacing"
+    LAUNCH_FAILED = "launch_failed"
     DESTROYING = "destroying"
     DESTROYED = "destroyed"
+    REPLACED = "replaced"
+    MIGRATED = "migrated"
 
 
 class Guest(Wire):
@@ -117,6 +125,7 @@ class RestartPolicy(StrEnum):
     NO = "no"
     ON_FAILURE = "on-failure"
     ALWAYS = "always"
+    SPOT_PRICE = "spot-price"
 
 
 class Restart(Wire):
@@ -152,11 +161,11 @@ class MachineConfig(Wire):
 class Event(Wire):
     """Something that happened to a machine; timestamp in milliseconds since 1970."""
 
-    id: str
+    id: str = ""
     type: str
-    status: str
-    source: str
-    timestamp: int
+    status: str = ""
+    source: str = ""
+    timestamp: int = 0
     request: dict[str, Any] | None = None
 
 
@@ -166,11 +175,14 @@ class CheckStatus(Wire):
     name: str
     status: str
     output: str = ""
-    updated_at: str
+    updated_at: str = ""
 
 
 class Machine(Wire):
-    """A machine as the platform shows it."""
+    """A machine as the platform shows it.
+
+    Of one whose host is unreachable the platform knows a part of the configuration only.
+    """
 
     id: str
     name: str
@@ -185,6 +197,13 @@ class Machine(Wire):
     checks: tuple[CheckStatus, ...] = ()
     host_status: str = "ok"
     cordoned: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_far_as_known(cls, wire: Any) -> Any:
+        if isinstance(wire, dict) and wire.get("config") is None and "incomplete_config" in wire:
+            return wire | {"config": {"image": ""} | (wire["incomplete_config"] or {})}
+        return wire
 
     @property
     def role(self) -> str:

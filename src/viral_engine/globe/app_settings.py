@@ -18,6 +18,8 @@ _ADDRESSES = {"v4": "203.0.113.{}", "shared_v4": "198.51.100.{}", "v6": "2001:db
               "private_v6": "fdaa:0:1::{}"}  # fmt: skip
 """Addresses of documentation: nothing listens there, people enter by the globe's doors."""
 
+UNISSUED = "pending_validation"
+
 
 @dataclass(eq=False, slots=True)
 class AppSettings:
@@ -52,7 +54,8 @@ class AppSettings:
             raise NotFoundError(f"secret {name} not found", status=404)
         kept = self.secrets[name]
         digest = hashlib.sha256(kept["value"].encode()).hexdigest()[:16]
-        return {**kept, "name": name, "digest": digest, "value": kept["value"] if value else None}
+        shown = {"name": name, "digest": digest, **kept}
+        return shown if value else {key: one for key, one in shown.items() if key != "value"}
 
     def add_address(self, kind: str) -> dict[str, Any]:
         """Give the app an address; there is one shared one, which asking again returns."""
@@ -97,8 +100,17 @@ class AppSettings:
             },
         }  # fmt: skip
         return {"hostname": hostname, "configured": False, "acme_requested": True,
-                "status": "Awaiting configuration", "dns_requirements": dns,
-                "created_at": self.certificates[hostname]}  # fmt: skip
+                "status": UNISSUED, "certificates": [], "validation_errors": [],
+                "validation": {f"{way}_configured": False for way in ("alpn", "dns", "http")},
+                "dns_requirements": dns}  # fmt: skip
+
+    def listed_certificates(self) -> list[dict[str, Any]]:
+        """The hostnames as a list of the API has them."""
+        rest = {"configured": False, "acme_requested": True, "status": UNISSUED,
+                "has_custom_certificate": False, "has_fly_certificate": False}  # fmt: skip
+        return [
+            {"hostname": one, "created_at": at, **rest} for one, at in self.certificates.items()
+        ]
 
     def to_store(self) -> dict[str, Any]:
         """What must survive the platform's own end."""

@@ -63,7 +63,6 @@ class Leases:
             )
 
 
-def shown(held: Held, *, nonce: bool) -> dict[str, Any]:
-    """A lease as the API shows it; its nonce is for who took it."""
-    data = {"expires_at": held.expires_at, "owner": OWNER, "description": held.description}
-    return {"status": "success", "data": data | ({"nonce": held.nonce} if nonce else {})}
+def stripped(held: Held) -> dict[str, Any]:
+    """A lease as anybody may see it; its nonce is for who took it."""
+    return {"expires_at": held.expires_at, "owner": OWNER, "description": held.description}

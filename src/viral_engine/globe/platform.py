@@ -123,11 +123,9 @@ class Platform:
                 f"failed_precondition: machine {record.id} is {record.state}, stop it or use force",
                 status=412,
             )
+        task = self._tasks[record.id]
         await runner.order("destroy")  # raises for the second of two who destroy it at once
-        await self._tasks.pop(record.id)
-        self.runners.pop(record.id)
-        self.destroyed[record.id] = record
-        self.changed()
+        await asyncio.wait({task})
 
     async def wait_for(self, condition: Callable[[], bool], *, timeout: float) -> bool:
         """Wait until a condition over this state holds; False when it does not in time."""
@@ -298,8 +296,16 @@ class Platform:
 
     def _adopt(self, record: MachineRecord) -> MachineRunner:
         runner = self.runners[record.id] = MachineRunner(record, self)
-        self._tasks[record.id] = asyncio.create_task(runner.run(), name=f"machine {record.id}")
+        self._tasks[record.id] = asyncio.create_task(self._own(runner), name=f"machine {record.id}")
         return runner
+
+    async def _own(self, runner: MachineRunner) -> None:
+        """Run a machine until it is destroyed, by somebody or by itself, and let it go."""
+        await runner.run()
+        record = runner.record
+        del self.runners[record.id], self._tasks[record.id]
+        self.destroyed[record.id] = record
+        self.changed()
 
     def app(self, name: str) -> dict[str, Any]:
         """An app; raises NotFoundError."""
@@ -330,10 +336,17 @@ class Platform:
         others = (f"{wanted}-{number}" for number in range(2, len(taken) + 3))
         return next(name for name in (wanted, *others) if name not in taken)
 
+    def has_room(self, region: str) -> bool:
+        """Whether one more machine fits into a region: each has an address of its own."""
+        return len(self._numbers(region)) <= LAST_MACHINE - FIRST_MACHINE
+
+    def _numbers(self, region: str) -> set[int]:
+        return {record.number for record in self.machines() if record.region == region}
+
     def _free_number(self, region: str) -> int:
-        used = {record.number for record in self.machines() if record.region == region}
+        used = self._numbers(region)
         free = next(number for number in range(len(used) + 1) if number not in used)
-        if free > LAST_MACHINE - FIRST_MACHINE:
+        if not self.has_room(region):
             raise PlatformError(
                 "could not find a candidate host: insufficient capacity", status=422
             )

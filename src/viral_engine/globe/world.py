@@ -14,12 +14,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from viral_engine.errors import PortTakenError
-from viral_engine.globe.api.apps import AppCalls
 from viral_engine.globe.api.extension import ExtensionCalls
-from viral_engine.globe.api.leases import LeaseCalls
-from viral_engine.globe.api.machines import MachineCalls
+from viral_engine.globe.api.routes import machines_api
 from viral_engine.globe.api.server import make_app, serving
-from viral_engine.globe.api.settings import SettingsCalls
 from viral_engine.globe.doors import Door
 from viral_engine.globe.edges import Edges
 from viral_engine.globe.faults import Faults
@@ -138,11 +135,7 @@ class Globe:
         await self._open_doors(listeners)
         faults = Faults(platform, spec.mode, self._set_faults, self._edges)
         extension = ExtensionCalls(faults, logs, self.status, network.stats, self.stopping.set)
-        routes = [
-            *AppCalls(platform).routes(), *MachineCalls(platform).routes(),
-            *LeaseCalls(platform).routes(), *SettingsCalls(platform).routes(), *extension.routes(),
-        ]  # fmt: skip
-        api = make_app(routes, self.token)
+        api = make_app([*machines_api(platform), *extension.routes()], self.token)
         await self._stack.enter_async_context(serving(api, listeners["api"]))
         write_run_file(spec.home, self._run_facts())
         self._stack.callback((spec.home / "run.json").unlink, missing_ok=True)

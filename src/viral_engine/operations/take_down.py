@@ -57,7 +57,9 @@ async def _stop(client: FlyClient, app: str, machine: Machine) -> None:
     await wait_until(
         asked, timeout=LEASES_END_WITHIN, waiting_for=f"the lease of {machine.name} to end"
     )
-    await client.wait_for(app, machine.id, MachineState.STOPPED, timeout=STOPPED_WITHIN)
+    await client.wait_for(
+        app, machine.id, MachineState.STOPPED, timeout=STOPPED_WITHIN, version=machine.instance_id
+    )
 
 
 def _primaries(databases: list[Machine]) -> set[str]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hmac
 import json
 import math
+import signal
 from typing import Any
 
 from pydantic import ValidationError
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -66,6 +68,14 @@ def number(value: object, name: str, *, default: float, least: float, most: floa
     return min(max(read, least), most)
 
 
+def signal_of(name: str) -> signal.Signals:
+    """Read the name of a signal; raises PlatformError (400)."""
+    try:
+        return signal.Signals[name.upper()]
+    except KeyError as exc:
+        raise PlatformError(f"{name or 'nothing'} is not a signal", status=400) from exc
+
+
 def ok() -> Response:
     """The answer of calls that have nothing to tell."""
     return JSONResponse({"ok": True})
@@ -75,6 +85,12 @@ _STATUS_WORDS = {
     "Name has already been taken": "name_taken",
     "insufficient capacity": "insufficient_capacity",
 }
+
+
+async def refuse_http(_: Request, exc: Exception) -> Response:
+    """Word what the router refuses, a path or a method that is not there, as any other refusal."""
+    status, detail = (exc.status_code, exc.detail) if isinstance(exc, HTTPException) else (500, "")
+    return JSONResponse({"error": detail.lower()}, status_code=status)
 
 
 async def refuse(_: Request, exc: Exception) -> Response:

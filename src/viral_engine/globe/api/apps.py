@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -10,7 +11,7 @@ from starlette.routing import Route
 
 from viral_engine.errors import ConflictError, NotFoundError, PlatformError
 from viral_engine.fly.model import Volume
-from viral_engine.globe.api.answers import body_of, number, ok
+from viral_engine.globe.api.answers import body_of, number
 from viral_engine.globe.platform import Platform
 from viral_engine.topology.regions import all_regions
 
@@ -58,7 +59,10 @@ class AppCalls:
                 "Validation failed: Name may only contain letters, numbers, and dashes", status=422
             )
         self._platform.create_app(name)
-        return JSONResponse({"id": name, "created_at": 0}, status_code=201)
+        made = datetime.fromisoformat(self._platform.app(name)["created_at"])
+        return JSONResponse(
+            {"id": name, "created_at": int(made.timestamp() * 1000)}, status_code=201
+        )
 
     async def get(self, request: Request) -> Response:
         """Show an app."""
@@ -69,7 +73,7 @@ class AppCalls:
     async def delete(self, request: Request) -> Response:
         """Remove an app without machines."""
         self._platform.delete_app(request.path_params["app"])
-        return JSONResponse({}, status_code=202)
+        return Response(status_code=202)
 
     async def list_volumes(self, request: Request) -> Response:
         """List the volumes of an app."""
@@ -81,7 +85,7 @@ class AppCalls:
     async def create_volume(self, request: Request) -> Response:
         """Make a volume."""
         body = await body_of(request)
-        size = int(number(body.get("size_gb"), "size_gb", default=1, least=0, most=2**31))
+        size = int(number(body.get("size_gb"), "size_gb", default=3, least=0, most=2**31))
         if not 1 <= size <= LARGEST_VOLUME_GB:
             raise PlatformError(f"size_gb must be 1 to {LARGEST_VOLUME_GB}", status=400)
         volume = self._platform.create_volume(
@@ -102,7 +106,7 @@ class AppCalls:
         if (machine := self._platform.attached_to(volume.id)) is not None:
             raise ConflictError(f"volume {volume.id} is attached to {machine}", status=412)
         self._platform.delete_volume(volume.id)
-        return ok()
+        return JSONResponse(self._volume(volume) | {"state": "destroyed"})
 
     async def regions(self, request: Request) -> Response:  # noqa: ARG002 - the shape of a call
         """All regions of Fly.io; those of this globe have capacity."""
@@ -121,7 +125,7 @@ class AppCalls:
             }
             for region in all_regions().values()
         ]
-        return JSONResponse({"Regions": rows, "Nearest": here[0]})
+        return JSONResponse({"regions": rows, "nearest": here[0]})
 
     def _find(self, request: Request) -> Volume:
         owner, volume = self._platform.volumes.get(request.path_params["volume"], ("", None))
@@ -138,6 +142,7 @@ class AppCalls:
         return {
             "id": name,
             "name": name,
+            "status": "deployed" if self._platform.machines(name) else "pending",
             "machine_count": len(self._platform.machines(name)),
             "volume_count": len(volumes),
             "network": "default",

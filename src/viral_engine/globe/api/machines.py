@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-import signal
 from datetime import timedelta
 from typing import Any
 
@@ -12,24 +10,21 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from viral_engine.errors import ConflictError, DeadlineError, NotFoundError, PlatformError
+from viral_engine.errors import ConflictError, NotFoundError, PlatformError
 from viral_engine.fly.durations import parse_duration
-from viral_engine.fly.model import MachineConfig, MachineState
-from viral_engine.globe.api.answers import body_of, number, ok
+from viral_engine.fly.model import MachineConfig, MachineState, Service
+from viral_engine.globe.api.answers import body_of, number, ok, signal_of
 from viral_engine.globe.api.leases import LONGEST_TTL, nonce_of
-from viral_engine.globe.machines.process import MachineProcess
-from viral_engine.globe.machines.record import EVENTS_KEPT, MachineRecord
+from viral_engine.globe.leases import stripped
+from viral_engine.globe.machines.record import MachineRecord
 from viral_engine.globe.machines.runner import MachineRunner
 from viral_engine.globe.platform import Platform
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
 
-LONGEST_WAIT = 60
-WAITABLE = ("started", "stopped", "destroyed", "failed", "settled")
-SETTLED = (MachineState.STARTED, MachineState.STOPPED, MachineState.CREATED, MachineState.FAILED)
+NOT_IN_SUMMARY = ("config", "checks", "events", "host_status", "lease")
+AUTOSTOP: dict[str, bool | str] = {"off": False, "stop": True, "suspend": "suspend"}
 LONGEST_STOP = timedelta(seconds=300)
-USUAL_EXEC, LONGEST_EXEC = 30, 3600
-"""Seconds."""
 
 
 class MachineCalls:
@@ -50,26 +45,23 @@ class MachineCalls:
             Route(one, self.delete, methods=["DELETE"]),
             Route(f"{one}/start", self.start, methods=["POST"]),
             Route(f"{one}/stop", self.stop, methods=["POST"]),
+            Route(f"{one}/suspend", self.suspend, methods=["POST"]),
             Route(f"{one}/restart", self.restart, methods=["POST"]),
-            Route(f"{one}/signal", self.signal, methods=["POST"]),
             Route(f"{one}/cordon", self.cordon, methods=["POST"]),
             Route(f"{one}/uncordon", self.uncordon, methods=["POST"]),
-            Route(f"{one}/exec", self.exec, methods=["POST"]),
-            Route(f"{one}/wait", self.wait, methods=["GET"]),
-            Route(f"{one}/events", self.events, methods=["GET"]),
+            Route(f"{one}/versions", self.versions, methods=["GET"]),
         ]
 
     async def list(self, request: Request) -> Response:
         """List the machines of an app, by region, state and metadata."""
-        app = request.path_params["app"]
+        app, query = request.path_params["app"], request.query_params
         self._platform.app(app)
         records = self._platform.machines(app)
-        if "include_deleted" in request.query_params:
+        if query.get("include_deleted") == "true":
             records += [r for r in self._platform.destroyed.values() if r.app == app]
-        shown = [record.to_wire() for record in records if _matches(record, request)]
-        if request.query_params.get("summary") == "true":
-            for row in shown:
-                del row["config"]
+        shown = [self._shown(record, request) for record in records if _matches(record, request)]
+        if query.get("summary") == "true":
+            shown = [{k: v for k, v in row.items() if k not in NOT_IN_SUMMARY} for row in shown]
         return JSONResponse(shown)
 
     async def create(self, request: Request) -> Response:
@@ -81,6 +73,7 @@ class MachineCalls:
         launch = not body.get("skip_launch")
         if launch:
             _runnable(config)
+        self._check_secrets(request, body)
         record = await self._platform.create_machine(
             request.path_params["app"],
             name=_name(body),
@@ -97,21 +90,35 @@ class MachineCalls:
         return JSONResponse(shown)
 
     async def get(self, request: Request) -> Response:
-        """Show a machine."""
-        return JSONResponse(self._runner(request).record.to_wire())
+        """Show a machine, or an old version of it, whose state is ``replaced`` for ever."""
+        query, record = request.query_params, self._runner(request).record
+        asked = query.get("version") or query.get("instance_id") or record.instance_id
+        version = next((v for v in record.versions() if v["version"] == asked), None)
+        if version is None:
+            raise NotFoundError(f"version {asked} of machine {record.id} not found", status=404)
+        shown = self._shown(record, request)
+        if asked != record.instance_id:
+            shown |= {"instance_id": asked, "version": asked, "config": version["user_config"],
+                      "state": MachineState.REPLACED}  # fmt: skip
+        return JSONResponse(shown)
+
+    async def versions(self, request: Request) -> Response:
+        """List the versions of a machine's configuration, newest first."""
+        return JSONResponse(self._runner(request).record.versions())
 
     async def update(self, request: Request) -> Response:
         """Replace a machine's configuration; region and name stay."""
         runner, body = self._changing(request), await body_of(request)
         if body.get("region") not in (None, runner.record.region):
             raise PlatformError("a machine cannot change its region", status=422)
-        if body.get("current_version") not in (None, runner.record.instance_id):
-            raise ConflictError(
-                "aborted: machine update failed due to concurrent update", status=409
-            )
+        self._check_secrets(request, body)
         config = _config(body.get("config") or {})
         self._platform.check_mounts(runner.record.app, runner.record.region, config, runner.record)
-        await runner.order("update", (config, not body.get("skip_launch")))
+        await runner.update(
+            config,
+            launch=not body.get("skip_launch"),
+            of_version=body.get("current_version"),
+        )
         return JSONResponse(runner.record.to_wire())
 
     async def delete(self, request: Request) -> Response:
@@ -137,20 +144,27 @@ class MachineCalls:
         """Ask a machine to stop; the answer does not wait for it."""
         runner, body = self._changing(request), await body_of(request)
         usual = runner.record.config.stop_config
-        asked = _signal(str(body.get("signal") or usual.signal))
+        asked = signal_of(str(body.get("signal") or usual.signal))
         patience = _duration(body["timeout"]) if body.get("timeout") else usual.timeout
         runner.order_soon("stop", (asked.name, min(patience, LONGEST_STOP)))
         return ok()
 
-    async def restart(self, request: Request) -> Response:
-        """Stop a machine and start it again."""
-        await self._changing(request).order("restart")
+    async def suspend(self, request: Request) -> Response:
+        """Freeze a machine until it is started again; 412 for one that does not run."""
+        await self._changing(request).order("suspend")
         return ok()
 
-    async def signal(self, request: Request) -> Response:
-        """Send a signal to a machine's command."""
-        process = self._running(request)
-        process.signal(_signal(str((await body_of(request)).get("signal") or "")))
+    async def restart(self, request: Request) -> Response:
+        """Stop a machine, by the signal and within the time that are asked for, and start it."""
+        runner, query = self._changing(request), request.query_params
+        usual = runner.record.config.stop_config
+        asked = query.get("timeout") or ""
+        patience = (
+            _duration(f"{asked}s" if asked.isdecimal() else asked) if asked else usual.timeout
+        )
+        name = "SIGKILL" if query.get("force_stop") == "true" else query.get("signal")
+        number_ = signal_of(name or usual.signal)
+        await runner.order("restart", (number_.name, min(patience, LONGEST_STOP)))
         return ok()
 
     async def cordon(self, request: Request) -> Response:
@@ -161,69 +175,6 @@ class MachineCalls:
         """Let the edges reach a machine again."""
         return self._set_cordoned(request, cordoned=False)
 
-    async def exec(self, request: Request) -> Response:
-        """Run a command inside a machine; 408 when it takes longer than its timeout.
-
-        It ends with its caller, too: nobody would know of it any more.
-        """
-        runner, body = self._runner(request), await body_of(request)
-        command = body.get("command") or body.get("cmd")
-        if not isinstance(command, list) or not command or not _all_text(command):
-            raise PlatformError("command must be a list of strings", status=400)
-        timeout = number(
-            body.get("timeout"), "timeout", default=USUAL_EXEC, least=0.05, most=LONGEST_EXEC
-        )
-        inside = self._running(request)
-        await inside.entered()
-        launch = self._platform.launch_inside(runner.record, tuple(command), inside)
-        try:
-            process = await MachineProcess.start(launch)
-        except OSError as exc:
-            raise PlatformError(f"the command cannot be run: {exc}", status=400) from exc
-        try:
-            async with asyncio.timeout(timeout):
-                out, err = await _heard(request, process)
-                code = await process.wait()
-        except TimeoutError as exc:
-            raise DeadlineError("deadline_exceeded: the command did not end", status=408) from exc
-        finally:
-            process.kill()
-            await process.wait()
-        return JSONResponse({"exit_code": code, "stdout": out, "stderr": err})
-
-    async def wait(self, request: Request) -> Response:
-        """Wait for a state; 408 when it is not reached in time, 404 when it never can be."""
-        query = request.query_params
-        wanted = [s for part in query.getlist("state") for s in part.split(",")] or ["started"]
-        for state in wanted:
-            if state not in WAITABLE:
-                raise PlatformError(f"state {state} cannot be waited for", status=400)
-        machine = request.path_params["machine"]
-        if machine in self._platform.destroyed and "destroyed" in wanted:
-            return ok()
-        record = self._runner(request).record
-        version = query.get("version") or query.get("instance_id")
-        timeout = number(
-            query.get("timeout"), "timeout", default=LONGEST_WAIT, least=0.05, most=LONGEST_WAIT
-        )
-        if not await self._platform.wait_for(
-            lambda: _reached(record, wanted, version) or _is_gone(record), timeout=timeout
-        ):
-            raise DeadlineError(
-                "deadline_exceeded: machine failed to reach desired state, "
-                f"{','.join(wanted)}, currently {record.state}",
-                status=408,
-            )
-        if _is_gone(record) and "destroyed" not in wanted:
-            raise NotFoundError(f"machine {record.id} was destroyed", status=404)
-        return JSONResponse({"ok": True, "state": record.state, "version": record.instance_id})
-
-    async def events(self, request: Request) -> Response:
-        """Show what happened to a machine, newest first."""
-        asked = request.query_params.get("limit")
-        limit = number(asked, "limit", default=20, least=1, most=EVENTS_KEPT)
-        return JSONResponse(self._runner(request).record.events[: int(limit)])
-
     def _runner(self, request: Request) -> MachineRunner:
         return self._platform.runner(request.path_params["app"], request.path_params["machine"])
 
@@ -233,11 +184,21 @@ class MachineCalls:
         self._platform.leases.check(runner.record.id, nonce_of(request))
         return runner
 
-    def _running(self, request: Request) -> MachineProcess:
-        process = self._runner(request).process
-        if process is None:
-            raise ConflictError("failed_precondition: machine is not running", status=412)
-        return process
+    def _shown(self, record: MachineRecord, request: Request) -> dict[str, Any]:
+        held = self._platform.leases.held(record.id)
+        wanted = request.query_params.get("include_leases") == "true" and held is not None
+        return record.to_wire() | ({"lease": stripped(held)} if wanted and held else {})
+
+    def _check_secrets(self, request: Request, body: dict[str, Any]) -> None:
+        """Raise ConflictError (412) for a version of the secrets that there never was."""
+        here = self._platform.settings_of(request.path_params["app"]).version
+        least = number(body.get("min_secrets_version"), "min_secrets_version",
+                       default=0, least=0, most=2**63)  # fmt: skip
+        if least > here:
+            raise ConflictError(
+                f"failed_precondition: the secrets are at version {here}, not {least:.0f}",
+                status=412,
+            )
 
     def _set_cordoned(self, request: Request, *, cordoned: bool) -> Response:
         record = self._changing(request).record
@@ -247,34 +208,16 @@ class MachineCalls:
         return ok()
 
     def _pick_region(self, asked: str) -> str:
-        """The first region of a list that this globe has; ``any`` is its first region."""
-        regions = self._platform.network.plan.regions
-        for code in (part.strip() for part in asked.split(",")):
-            if code in regions:
-                return code
-            if code in ("any", ""):
-                return regions[0]
-        raise PlatformError(
-            f"region {asked} is not one of this globe: {', '.join(regions)}", status=422
-        )
-
-
-async def _heard(request: Request, process: MachineProcess) -> tuple[str, str]:
-    """The output of a command, which is killed where its caller goes before its end."""
-    output, gone = asyncio.create_task(process.output()), asyncio.create_task(_gone(request))
-    try:
-        await asyncio.wait({output, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not output.done():
-            process.kill()
-        return await output
-    finally:
-        output.cancel()
-        gone.cancel()
-
-
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+        """The first region of a list that this globe has and that has room; ``any`` is all of them."""
+        here = self._platform.network.plan.regions
+        codes = [part.strip() for part in asked.split(",")]
+        found = [one for code in codes for one in (here if code in ("any", "") else (code,))]
+        found = [code for code in found if code in here]
+        if not found:
+            raise PlatformError(
+                f"region {asked} is not one of this globe: {', '.join(here)}", status=422
+            )
+        return next((code for code in found if self._platform.has_room(code)), found[0])
 
 
 def _name(body: dict[str, Any]) -> str:
@@ -292,16 +235,6 @@ def _runnable(config: MachineConfig) -> None:
         raise PlatformError("config.init has no command, and the globe runs no images", status=422)
 
 
-def _is_gone(record: MachineRecord) -> bool:
-    return record.state is MachineState.DESTROYED
-
-
-def _reached(record: MachineRecord, wanted: list[str], version: str | None) -> bool:
-    if version is not None and version != record.instance_id:
-        return False
-    return record.state.value in wanted or ("settled" in wanted and record.state in SETTLED)
-
-
 def _matches(record: MachineRecord, request: Request) -> bool:
     query = request.query_params
     if query.get("region") not in (None, record.region):
@@ -317,10 +250,21 @@ def _matches(record: MachineRecord, request: Request) -> bool:
 
 
 def _config(wire: object) -> MachineConfig:
-    """A configuration whose stop signal is one; raises ValidationError or PlatformError (400)."""
+    """A configuration that can be; raises ValidationError or PlatformError (400)."""
     config = MachineConfig.model_validate(wire)
-    _signal(config.stop_config.signal)
-    return config
+    signal_of(config.stop_config.signal)
+    services = tuple(_as_answered(service) for service in config.services)
+    return config.model_copy(update={"services": services})
+
+
+def _as_answered(service: Service) -> Service:
+    """With ``autostop`` as the platform tells it: true and false for what is asked as stop and off."""
+    asked = service.autostop
+    if not isinstance(asked, str):
+        return service
+    if asked not in AUTOSTOP:
+        raise PlatformError(f"autostop must be off, stop or suspend, not {asked!r}", status=400)
+    return service.model_copy(update={"autostop": AUTOSTOP[asked]})
 
 
 def _duration(value: object) -> timedelta:
@@ -328,14 +272,3 @@ def _duration(value: object) -> timedelta:
         return parse_duration(value)
     except ValueError as exc:
         raise PlatformError(str(exc), status=400) from exc
-
-
-def _all_text(parts: list[object]) -> bool:
-    return all(isinstance(part, str) for part in parts)
-
-
-def _signal(name: str) -> signal.Signals:
-    try:
-        return signal.Signals[name.upper()]
-    except KeyError as exc:
-        raise PlatformError(f"{name or 'nothing'} is not a signal", status=400) from exc

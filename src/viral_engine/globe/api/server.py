@@ -10,11 +10,12 @@ from contextlib import asynccontextmanager, contextmanager
 import uvicorn
 from pydantic import ValidationError
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from viral_engine.errors import ViralError
-from viral_engine.globe.api.answers import TokenRequired, refuse
+from viral_engine.globe.api.answers import TokenRequired, refuse, refuse_http
 from viral_engine.globe.api.refusals import Refusals, Refusing
 
 GRACE = 2
@@ -34,7 +35,12 @@ def make_app(routes: Sequence[Route], token: str) -> Starlette:
             Middleware(TokenRequired, token=token),
             Middleware(Refusing, refusals=refusals),
         ],
-        exception_handlers={ViralError: refuse, ValidationError: refuse, ValueError: refuse},
+        exception_handlers={
+            ViralError: refuse,
+            ValidationError: refuse,
+            ValueError: refuse,
+            HTTPException: refuse_http,
+        },
     )
 
 

@@ -67,7 +67,8 @@ class SettingsCalls:
         settings.set_secrets({name: value})
         self._platform.changed()
         return JSONResponse(
-            settings.shown_secret(name, value=False) | {"version": settings.version}
+            settings.shown_secret(name, value=False) | {"version": settings.version},
+            status_code=201,
         )
 
     async def delete_secret(self, request: Request) -> Response:
@@ -97,8 +98,7 @@ class SettingsCalls:
 
     async def list_certificates(self, request: Request) -> Response:
         """List the hostnames of an app."""
-        settings, app = self._settings(request), request.path_params["app"]
-        rows = [settings.shown_certificate(app, hostname) for hostname in settings.certificates]
+        rows = self._settings(request).listed_certificates()
         return JSONResponse({"certificates": rows, "total_count": len(rows)})
 
     async def add_certificate(self, request: Request) -> Response:

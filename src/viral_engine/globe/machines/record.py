@@ -13,6 +13,7 @@ from ulid import ULID
 from viral_engine.fly.model import MachineConfig, MachineState
 
 EVENTS_KEPT = 50
+VERSIONS_KEPT = 10
 HOST_OK, HOST_UNREACHABLE = "ok", "unreachable"
 
 
@@ -50,6 +51,7 @@ class MachineRecord:
     host_status: str = HOST_OK
     events: list[dict[str, Any]] = field(default_factory=list)
     checks: dict[str, dict[str, str]] = field(default_factory=dict)
+    replaced: list[dict[str, Any]] = field(default_factory=list)
 
     def note(self, kind: str, status: str, *, source: str, **request: Any) -> None:
         """Put an event in front of the others."""
@@ -59,6 +61,16 @@ class MachineRecord:
             event["request"] = request
         self.events = [event, *self.events[: EVENTS_KEPT - 1]]
         self.updated_at = timestamp()
+
+    def replace_config(self, config: MachineConfig) -> None:
+        """Make a new version; the old one can still be asked for."""
+        self.replaced = self.versions()[: VERSIONS_KEPT - 1]
+        self.config, self.instance_id = config, new_version()
+
+    def versions(self) -> list[dict[str, Any]]:
+        """The versions that are known, newest first, as the API shows them."""
+        now = {"version": self.instance_id, "user_config": self.config.to_wire()}
+        return [now, *self.replaced]
 
     def to_wire(self) -> dict[str, Any]:
         """The machine as the API shows it."""
@@ -83,7 +95,7 @@ class MachineRecord:
     def to_store(self) -> dict[str, Any]:
         """What must survive the platform's own end."""
         kept = ("id", "app", "name", "region", "number", "private_ip", "instance_id", "cordoned",
-                "created_at", "updated_at", "events")  # fmt: skip
+                "created_at", "updated_at", "events", "replaced")  # fmt: skip
         stored: dict[str, Any] = {name: getattr(self, name) for name in kept}
         return stored | {"state": self.state.value, "config": self.config.to_wire()}
 

@@ -41,6 +41,8 @@ def after_exit(
     match restart.policy:
         case RestartPolicy.NO:
             return Stay("its restart policy is no")
+        case RestartPolicy.SPOT_PRICE:
+            return Stay("nothing is sold by a spot price here")
         case RestartPolicy.ON_FAILURE if code == 0:
             return Stay("its command ended well")
         case RestartPolicy.ON_FAILURE | RestartPolicy.ALWAYS:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
 
-from viral_engine.errors import NotFoundError, PlatformError
+from viral_engine.errors import ConflictError, NotFoundError, PlatformError
 from viral_engine.fly.model import MachineConfig, MachineState
 from viral_engine.globe.machines.checks import (
     WARNING,
@@ -24,7 +24,6 @@ from viral_engine.globe.machines.process import Launch, MachineProcess
 from viral_engine.globe.machines.record import (
     HOST_OK,
     MachineRecord,
-    new_version,
     timestamp,
 )
 from viral_engine.globe.machines.restart import Again, Stay, after_exit
@@ -59,6 +58,7 @@ class MachineRunner:
     _checks: set[asyncio.Task[None]] = field(default_factory=set)
     _listeners: set[asyncio.Task[None]] = field(default_factory=set)
     _restarts: list[float] = field(default_factory=list)
+    _updating: bool = False
     _ended: bool = False
 
     async def run(self) -> None:
@@ -91,6 +91,20 @@ class MachineRunner:
         self._orders.put_nowait((kind, what, done))
         await done
 
+    async def update(
+        self, config: MachineConfig, *, launch: bool, of_version: str | None = None
+    ) -> None:
+        """Replace the configuration, of that version only where one is named.
+
+        Raises ConflictError (409) for another version, and while another update is under way.
+        """
+        if self._updating or of_version not in (None, self.record.instance_id):
+            raise ConflictError(
+                "aborted: machine update failed due to concurrent update", status=409
+            )
+        self._updating = True  # until its owner has done it, whoever asked may be gone by then
+        await self.order("update", (config, launch))
+
     def order_soon(self, kind: str, what: object = None) -> None:
         """Have something done by the owner without waiting for it."""
         self._orders.put_nowait((kind, what, None))
@@ -107,15 +121,19 @@ class MachineRunner:
             case "stop", (str(name), timedelta() as patience):
                 await self._stop(signal.Signals[name], patience)
             case "update", (MachineConfig() as config, bool(launch)):
-                await self._update(config, launch=launch)
+                try:
+                    await self._update(config, launch=launch)
+                finally:
+                    self._updating = False
+            case "suspend", _:
+                self._suspend()
             case "restart", _:
-                config = self.record.config
-                await self._stop(
-                    signal.Signals[config.stop_config.signal], config.stop_config.timeout
-                )
+                usual = self.record.config.stop_config
+                name, patience = what if isinstance(what, tuple) else (usual.signal, usual.timeout)
+                await self._stop(signal.Signals[name], patience)
                 await self._start("user")
             case "destroy", _:
-                await self._destroy()
+                await self._destroy(str(what or "user"))
             case "exited", (MachineProcess() as process, int(code)) if process is self._process:
                 self._exited(code)
             case "again", str(version) if version == self.record.instance_id:
@@ -156,9 +174,11 @@ class MachineRunner:
         return PlatformError(said, status=500)
 
     async def _start(self, source: str) -> None:
-        if self._process is not None:
-            return
         record = self.record
+        if self._process is not None:
+            if record.state is MachineState.SUSPENDED:
+                self._resume(self._process, source)
+            return
         if not self._host_is_there:
             raise PlatformError(f"the host of machine {record.id} is unreachable", status=503)
         record.state = MachineState.STARTING
@@ -172,9 +192,32 @@ class MachineRunner:
         record.state = MachineState.STARTED
         record.note("start", "started", source="flyd")
         self._spawn(self._watch_process(self._process), self._listeners)
+        self._begin_checks()
+
+    def _begin_checks(self) -> None:
+        record = self.record
         open_socket = self.host.open_socket_in(record.region)
         for named in checks_of(record.config):
             self._spawn(watch(named, record.private_ip, open_socket, self._tell), self._checks)
+
+    def _suspend(self) -> None:
+        record, process = self.record, self._process
+        if process is None or record.state is not MachineState.STARTED:
+            raise ConflictError(
+                f"failed_precondition: unable to suspend machine from state: '{record.state}'",
+                status=412,
+            )
+        process.pause()
+        self._end_checks()
+        record.state = MachineState.SUSPENDED
+        record.note("suspend", "suspended", source="user")
+
+    def _resume(self, process: MachineProcess, source: str) -> None:
+        self.record.note("start", "starting", source=source)
+        process.resume()
+        self.record.state = MachineState.STARTED
+        self.record.note("start", "started", source="flyd")
+        self._begin_checks()
 
     async def _watch_process(self, process: MachineProcess) -> None:
         reading = asyncio.create_task(process.lines(lambda line: self.host.hear(self.record, line)))
@@ -193,7 +236,8 @@ class MachineRunner:
     def _exited(self, code: int) -> None:
         record = self.record
         self._gone()
-        record.note("exit", "stopped", source="flyd", exit_event=_exit_event(code, asked=False))
+        record.note("exit", "stopped", source="flyd", exit_event=_exit_event(code, asked=False),
+                    restart_count=len(self._restarts))  # fmt: skip
         now = time.monotonic()
         match after_exit(record.config.restart, code=code, now=now, restarts=self._restarts):
             case Again(delay=delay):
@@ -208,6 +252,8 @@ class MachineRunner:
             case Stay(reason=reason):
                 record.state = MachineState.STOPPED
                 self.host.hear(record, f"exited with {code} and stays stopped: {reason}")
+                if record.config.auto_destroy:
+                    self.order_soon("destroy", "flyd")
 
     async def _stop(self, number: signal.Signals, patience: timedelta) -> None:
         record, process = self.record, self._process
@@ -235,18 +281,17 @@ class MachineRunner:
         if ran:
             stop = self.record.config.stop_config
             await self._stop(signal.Signals[stop.signal], stop.timeout)
-        self.record.config = config
-        self.record.instance_id = new_version()
+        self.record.replace_config(config)
         self._restarts.clear()
         self.record.note("update", self.record.state.value, source="user")
         if launch:
             await self._start("user")
 
-    async def _destroy(self) -> None:
+    async def _destroy(self, source: str) -> None:
         self.record.state = MachineState.DESTROYING
         await self._end_now()
         self.record.state = MachineState.DESTROYED
-        self.record.note("destroy", "destroyed", source="user")
+        self.record.note("destroy", "destroyed", source=source)
 
     async def _end_now(self) -> None:
         if self._process is not None:
@@ -256,6 +301,9 @@ class MachineRunner:
 
     def _gone(self) -> None:
         self._process = None
+        self._end_checks()
+
+    def _end_checks(self) -> None:
         for task in self._checks:
             task.cancel()
         self.record.checks = {}

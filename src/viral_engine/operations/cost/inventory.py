@@ -16,7 +16,9 @@ from viral_engine.topology.model import CpuKind, Deployment, Guest, RegionPlan, 
 
 __all__ = ["Inventory", "Kept", "Stored", "declared", "found"]
 
-NOT_RUNNING = {MachineState.CREATED, MachineState.STOPPED, MachineState.FAILED}
+NOT_RUNNING = {
+    MachineState.CREATED, MachineState.STOPPED, MachineState.SUSPENDED, MachineState.FAILED,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
