@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, cast
 
 import httpx
 import pytest
+from tests.unit.deploy_values import blueprint
 from tests.wire.contract import (
     PREFIX,
     Checked,
@@ -31,6 +33,8 @@ from viral_engine.fly.leases import lease_of, leased
 from viral_engine.fly.pace import Retries
 from viral_engine.globe.api.routes import machines_api
 from viral_engine.globe.platform import Platform
+from viral_engine.operations.blueprint import Addresses, places
+from viral_engine.topology.model import default_deployment
 
 OBJECTS = {name: made for name, made in examples() if isinstance(made, dict)}
 
@@ -111,7 +115,7 @@ async def connected(answer: Callable[[httpx.Request], httpx.Response]) -> FlyCli
     client = FlyClient("http://platform", "secret", retries=Retries(attempts=1))
     base, headers = client.http.base_url, client.http.headers
     await client.http.aclose()
-    transport = Checked(httpx.MockTransport(answer))
+    transport = Checked(httpx.MockTransport(answer), requests=True)
     client.http = httpx.AsyncClient(transport=transport, base_url=base, headers=headers)
     return client
 
@@ -165,6 +169,21 @@ def used(client: FlyClient) -> dict[str, Any]:
     }
 
 
+def test_f02_every_machine_that_a_deploy_makes_is_as_documented() -> None:
+    wanted = places(default_deployment())
+    database, witness, cache = (
+        {place.region: "10.0.0.1" for place in wanted if place.role == role}
+        for role in ("database", "witness", "cache")
+    )
+    primary = dict.fromkeys(database, "10.0.0.1")
+    made = replace(blueprint(), addresses=Addresses(database, witness, cache, primary))
+    for place in wanted:
+        config = made.config(place, example("VolumeId"))
+        assert faults("ConfigAsked", config.to_wire()) == [], place
+    assert faults("ConfigAsked", made.migration().to_wire()) == []
+    assert {place.role for place in wanted} >= {"app", "database", "witness", "cache"}
+
+
 async def test_f02_every_request_of_our_client_is_as_documented() -> None:
     recorder = Recorder()
     async with await connected(recorder) as client:
@@ -173,8 +192,6 @@ async def test_f02_every_request_of_our_client_is_as_documented() -> None:
             await work
         async with leased(client, "shop", "m", "a deploy"):
             await lease_of(client, "shop", "m")
-    for request in recorder.asked:
-        assert wrong_in_request(request) == [], (request.method, request.url, request.content)
     public = {
         name
         for kind in (FlyClient, AppSettings)
@@ -232,12 +249,13 @@ async def test_a_wrong_answer_is_caught(status: int, body: Any, why: str) -> Non
 
 async def test_a_body_or_a_call_that_nobody_documents_is_caught_and_ours_is_left_alone() -> None:
     async with await connected(lambda _: httpx.Response(204, json={"ok": True})) as client:
-        for method, path, why in (
-            ("DELETE", "/apps/shop/ip_assignments/x", "a body where none"),
-            ("GET", "/apps/shop/weather", "nobody documents"),
+        for method, path, body, why in (
+            ("DELETE", "/apps/shop/ip_assignments/x", None, "a body where none"),
+            ("GET", "/apps/shop/weather", None, "nobody documents"),
+            ("POST", "/apps/shop/secrets", {"values": 7}, "asks: .*7 is not of type 'object'"),
         ):
             with pytest.raises(WireError, match=why):
-                await client.http.request(method, path)
+                await client.http.request(method, path, json=body)
         assert (await client.http.get("/globe/status")).status_code == 204
 
 

@@ -161,15 +161,21 @@ def wrong_in_answer(request: httpx.Request, status: int, body: bytes) -> list[st
 
 
 class Checked(httpx.AsyncBaseTransport):
-    """A transport that raises WireError for an answer that is not as documented, ours aside."""
+    """A transport that raises WireError for an answer that is not as documented, ours aside.
 
-    def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
+    With ``requests`` those are held to it too: for callers who mean what they ask.
+    """
+
+    def __init__(self, inner: httpx.AsyncBaseTransport, *, requests: bool = False) -> None:
         self._inner = inner
+        self._requests = requests
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        answer = await self._inner.handle_async_request(request)
         if request.url.path.startswith(OURS):
-            return answer
+            return await self._inner.handle_async_request(request)
+        if self._requests and (found := wrong_in_request(request)):
+            raise WireError(f"{request.method} {request.url.path} asks: " + "; ".join(found))
+        answer = await self._inner.handle_async_request(request)
         body = await answer.aread()
         await answer.aclose()
         if found := wrong_in_answer(request, answer.status_code, body):
