@@ -33,7 +33,7 @@ FAULT = Window(10, 20)
 def line(slot: int, *, sent: float, ended: float, ok: bool = True, began: int = 1000) -> str:
     return json.dumps(
         {"began": began, "slot": slot, "kind": MIX[slot % len(MIX)], "sent": sent, "ended": ended,
-         "ok": ok, "status": 200 if ok else 0, "reason": "", "served": "iad", "retried": False,
+         "ok": ok, "status": 200 if ok else 0, "reason": "", "served": "iad", "edge": "iad", "retried": False,
          "at_last": ok, "name": ""}
     )  # fmt: skip
 
@@ -126,9 +126,24 @@ def test_only_what_had_no_answer_at_a_lost_edge_while_users_were_led_elsewhere_i
     assert not apart(replace(unanswered, due=13.1, ended=14), lost="lhr")
     assert not apart(replace(unanswered, ended=9.95), lost="lhr")
     assert apart(replace(unanswered, due=21, ended=21.1), lost="lhr")
-    assert not apart(replace(unanswered, due=23.1, ended=23.2), lost="lhr")
+    assert not apart(replace(unanswered, due=31.1, ended=31.2), lost="lhr")
     assert not apart(write(10.5, ok=False, failed=503), lost="lhr")
     assert not apart(replace(unanswered, dropped=True, due=11, ended=11), lost="lhr")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "is_apart"),
+    [("iad", "iad", False), ("iad", "lhr", True), ("lhr", "lhr", True), ("iad", "", True)],
+)
+def test_after_the_fault_it_counts_where_those_around_it_came_by_one_surviving_edge(
+    before: str, after: str, *, is_apart: bool
+) -> None:
+    samples = [
+        write(24.0, edge=before), write(24.5, ok=False, failed=0), write(25.0, edge=after),
+        write(24.4, region="iad", edge="iad"), write(24.6, region="iad", edge="iad"),
+    ]  # fmt: skip
+    found = set_apart(samples, lost=frozenset({"lhr"}), cut_off=frozenset(), fault=FAULT)
+    assert [one.apart for one in found] == [False, is_apart, False, False, False]
 
 
 def test_whoever_is_cut_off_with_his_region_is_set_apart_until_it_is_healed() -> None:

@@ -77,6 +77,8 @@ export default function () {
     status: first.status,
     reason: good ? "" : reason(first),
     served: first.headers["Viral-Region"] || "",
+    // The id that an edge gives to a request ends with the edge's region.
+    edge: (first.headers["Fly-Request-Id"] || "").split("-").pop(),
     retried: last !== first,
     at_last: last.status === wanted,
     name: kind === "write" ? name : "",

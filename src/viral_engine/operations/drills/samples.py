@@ -8,11 +8,13 @@ a failure.
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import ceil, inf
+from operator import itemgetter
 from statistics import median
 
 __all__ = [
@@ -42,6 +44,9 @@ MIX = (READ, WRITE, READ, READ, STRONG_READ, READ, WRITE, READ, READ, WRITE)
 LED_ELSEWHERE_WITHIN = 3.0
 """Seconds after which the users of a lost edge are led to another one."""
 
+FOUND_AGAIN_WITHIN = 10.0
+"""Seconds after which users are led back to an edge that lives again, over connections that do too."""
+
 HELD_S = 1.0
 """A write that takes so much longer than it did in the calm was held."""
 
@@ -63,7 +68,8 @@ class Sample:
     """One request of the load; ``ok`` is of the first attempt, ``at_last`` after one retry.
 
     Only what had no answer at all is tried again. ``apart`` marks one that was under way at an edge
-    that was lost. One that was ``dropped`` was never sent.
+    that was lost. One that was ``dropped`` was never sent. ``edge`` is the region of the one that it
+    was answered by.
     """
 
     region: str
@@ -74,6 +80,7 @@ class Sample:
     status: int = 0
     reason: str = ""
     served: str = ""
+    edge: str = ""
     retried: bool = False
     at_last: bool = False
     dropped: bool = False
@@ -107,7 +114,8 @@ def read_samples(lines: Iterable[str], *, region: str, rate: float, zero_ms: flo
             Sample(
                 region=region, kind=raw["kind"], due=began + raw["slot"] / rate,
                 ended=began + raw["ended"] / 1000, ok=raw["ok"], status=raw["status"],
-                reason=raw["reason"], served=raw["served"], retried=raw["retried"],
+                reason=raw["reason"], served=raw["served"], edge=raw["edge"],
+                retried=raw["retried"],
                 at_last=raw["at_last"], name=raw["name"],
             )
         )  # fmt: skip
@@ -137,10 +145,22 @@ def set_apart(
     """Return the samples with those set apart that had no surviving edge to go to.
 
     Users of a lost edge are led to another one within 3 s, and back when it lives again: either way
-    what is under way has no answer. Those that are cut off with their region have none until it is
+    what is under way has no answer. After that it is set apart unless the answers before and after
+    it came by one surviving edge. Those that are cut off with their region have none until it is
     healed.
     """
-    led = [Window(at, at + LED_ELSEWHERE_WITHIN) for at in (fault.begins, fault.ends)]
+    samples = list(samples)
+    leaving = Window(fault.begins, fault.begins + LED_ELSEWHERE_WITHIN)
+    returning = Window(fault.ends, fault.ends + FOUND_AGAIN_WITHIN)
+    edges = {
+        region: sorted((s.due, s.edge) for s in samples if s.region == region and s.status)
+        for region in lost
+    }
+
+    def entered_by(one: Sample) -> set[str]:
+        answered = edges[one.region]
+        place = bisect_right(answered, one.due, key=itemgetter(0))
+        return {edge for _, edge in answered[max(0, place - 1) : place + 1]}
 
     def is_apart(one: Sample) -> bool:
         if one.ok or one.ended < fault.begins:
@@ -150,7 +170,11 @@ def set_apart(
         # Whatever was answered came by an edge that lives.
         if one.region not in lost or one.status != 0 or one.dropped:
             return False
-        return any(one.ended >= window.begins and one.due < window.ends for window in led)
+        if one.due < leaving.ends:
+            return True
+        was_elsewhere = entered_by(one)
+        stayed = len(was_elsewhere) == 1 and not was_elsewhere & lost
+        return one.ended >= returning.begins and one.due < returning.ends and not stayed
 
     return [replace(one, apart=True) if is_apart(one) else one for one in samples]
 
