@@ -151,8 +151,14 @@ class MachineRunner:
         if self._host_is_there:
             await self._start_where_it_waits()
         elif self._process is not None:
+            # No crash of its own, so that its restart policy has no say and counts nothing.
             self._process.kill()
-            self._exited(await self._process.wait())
+            code = await self._process.wait()
+            self._gone()
+            self.record.state = MachineState.STARTING
+            self.record.note("exit", "stopped", source="flyd",
+                             exit_event=_exit_event(code, asked=False))  # fmt: skip
+            self.host.hear(self.record, "its host is gone; starts again with it")
 
     async def _start_where_it_waits(self) -> None:
         waits = self.record.state is MachineState.STARTING and self._process is None
