@@ -268,15 +268,20 @@ async def test_k01_a_service_check_turns_passing_and_critical_again(world: Runni
     service = {"internal_port": 8080, "checks": [check]}
     machine = await started(world, server, services=[service])
 
-    async def is_now(wanted: str) -> bool:
+    async def is_now(wanted: str) -> str | None:
         checks = (await world.client.get_machine(APP, machine)).checks
         assert [c.name for c in checks] == ["servicecheck-00-http-8080"]
-        return checks[0].status == wanted
+        return checks[0].updated_at if checks[0].status == wanted else None
 
-    await wait_until(lambda: is_now("passing"), timeout=SOON, waiting_for="the check to pass")
+    passed = await wait_until(
+        lambda: is_now("passing"), timeout=SOON, waiting_for="the check to pass"
+    )
     folder = world.globe.spec.home / "machines" / machine
     (folder / "bad").touch()
-    await wait_until(lambda: is_now("critical"), timeout=SOON, waiting_for="the check to fail")
+    failed = await wait_until(
+        lambda: is_now("critical"), timeout=SOON, waiting_for="the check to fail"
+    )
+    assert failed > passed
 
 
 async def test_g01_all_regions_are_listed_with_their_places(world: Running) -> None:
