@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 from tests.services.platform_world import Running, platform
+from tests.wire.contract import Checked
 
 from viral_engine.clock import wait_until
 from viral_engine.fly.client import FlyClient
@@ -146,7 +147,9 @@ class DeployWorld:
 
     def client(self) -> FlyClient:
         globe = self.running.globe
-        return FlyClient(globe.api_url, globe.token, retries=Retries(first_delay=0.01))
+        made = FlyClient(globe.api_url, globe.token, retries=Retries(first_delay=0.01))
+        made.http._transport = Checked(made.http._transport, requests=True)
+        return made
 
     async def refuse(self, **refusal: Any) -> None:
         """Have the platform refuse calls on purpose."""
@@ -161,6 +164,8 @@ class DeployWorld:
 @asynccontextmanager
 async def deploy_world(home: Path) -> AsyncIterator[DeployWorld]:
     async with platform(home, regions=REGIONS) as running:
+        transport = running.client.http._transport
+        running.client.http._transport = Checked(transport, requests=True)
         file = home / "primary"
         file.write_text("iad")
         secrets = Secrets("su", "repl", "app", "cache", "sign")
