@@ -8,6 +8,7 @@ import pytest
 
 from viral_engine.clock import wait_until
 from viral_engine.nodes.admission import Message, Receive, Scope, Send
+from viral_engine.nodes.load import LOAD_PATH
 from viral_engine.nodes.tally import TALLY_PATH, Tally
 from viral_engine.observe.requests import BOUNDS_MS, RequestCounts, RequestFigures
 
@@ -18,7 +19,7 @@ async def answers(scope: Scope, receive: Receive, send: Send) -> None:
     """Answer with the status that the path names; ``/raise`` answers nothing."""
     if scope["path"] == "/raise":
         raise RuntimeError(scope["path"])
-    status = 200 if scope["path"] == "/health" else int(scope["path"][1:])
+    status = 200 if scope["path"] in ("/health", LOAD_PATH) else int(scope["path"][1:])
     await send({"type": "http.response.start", "status": status, "headers": []})
     await send({"type": "http.response.body", "body": b""})
 
@@ -32,7 +33,7 @@ async def ask(tally: Tally, *paths: str) -> None:
 
 async def test_answers_of_500_and_above_count_as_failed_and_health_does_not_count() -> None:
     tally = Tally(answers, health_path="/health", run="a")
-    await ask(tally, "/health", "/200", "/409", "/500", "/503", "/raise")
+    await ask(tally, "/health", LOAD_PATH, "/200", "/409", "/500", "/503", "/raise")
     seen = tally.counts.figures()
     assert (seen.run, seen.answered, seen.failed, seen.inside) == ("a", 5, 3, 0)
     assert seen.error_rate == pytest.approx(0.6)

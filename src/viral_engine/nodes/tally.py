@@ -24,6 +24,7 @@ LOOK_EVERY = timedelta(milliseconds=50)
 LONGEST_WATCH_S = 60.0
 ANSWER_LIMIT = timedelta(seconds=5)
 
+_OURS = "/.viral/"
 _BY_AN_EDGE = b"fly-client-ip"
 _MOVED_ON = b"fly-replay"
 
@@ -31,8 +32,8 @@ _MOVED_ON = b"fly-replay"
 class Tally:
     """Counts what users are answered: how much, how much of it failed, how long it took to begin.
 
-    The platform's checks (``health_path``), WebSockets and what is sent on to another machine do
-    not count. The figures are told at TALLY_PATH: with ``?failed=N&within=SECONDS`` as soon as so
+    The platform's checks (``health_path``), our own questions, WebSockets and what is sent on to
+    another machine do not count. The figures are told at TALLY_PATH: with ``?failed=N&within=SECONDS`` as soon as so
     many have failed, or when the time is over; ``watchers`` are those who wait for that.
     """
 
@@ -44,10 +45,12 @@ class Tally:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection's scope."""
-        if scope["type"] != "http" or scope["path"] == self._health_path:
-            await self._app(scope, receive, send)
-        elif scope["path"] == TALLY_PATH and not _has(scope, _BY_AN_EDGE):
+        path = scope.get("path", "")
+        ours = path.startswith(_OURS) and not _has(scope, _BY_AN_EDGE)
+        if ours and path == TALLY_PATH:
             await self._tell(scope, send)
+        elif ours or scope["type"] != "http" or path == self._health_path:
+            await self._app(scope, receive, send)
         else:
             await self._count(scope, receive, send)
 
