@@ -47,7 +47,7 @@ class Plan:
     arms: Sequence[str] = ARMS
 
 
-WAITS = Plan(pairs=6000, rate=150.0, sessions=30, arms=(OURS,))
+WAITS = Plan(pairs=10_000, rate=150.0, sessions=30, arms=(OURS,))
 
 
 @dataclass(frozen=True, slots=True)
