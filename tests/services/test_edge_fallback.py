@@ -81,3 +81,14 @@ async def test_p15_what_cannot_be_reached_before_the_edge_has_noticed_sends_it_b
         told = (await edge.client.post("/", content=b"x" * 1000)).json()
     assert (told["machine"], told["size"]) == ("lhr-1", 1000)
     assert told["headers"]["fly-replay-failed"] == "region=iad;reason=no_candidate"
+
+
+async def test_p15_what_another_region_had_taken_over_comes_back_to_that_one() -> None:
+    async with world() as here:
+        near, far = await here.machines(lhr=1, iad=1)
+        near.healthy = False
+        far.answer = lambda seen: asks_once("region=lhr;fallback=prefer_self", seen)
+        edge = await here.edge("lhr", [near, far])
+        told = (await edge.client.post("/", content=b"x" * 1000)).json()
+    assert (told["machine"], told["size"]) == ("iad-1", 1000)
+    assert told["headers"]["fly-replay-failed"] == "region=lhr;reason=no_candidate"

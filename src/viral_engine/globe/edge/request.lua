@@ -44,15 +44,15 @@ local function one_of_list(list, value)
   return false
 end
 
--- Sends a replay to its region by the cluster that has this edge's own region behind it.
-local function send_toward(handle, region)
-  local headers, known = handle:headers(), handle:metadata()
-  local here = known:get("region")
+-- Sends a replay to its region and, where nobody is found there, back to the one that it came from. By the
+-- cluster that has this edge's own region behind the other, which also helps before checks have noticed.
+local function send_toward(handle, region, back)
+  local known = handle:metadata()
   handle:streamInfo():dynamicMetadata():set("edge", "toward", region)
-  if region == here or not one_of_list(known:get("toward"), region) then
-    return send(handle, { regions = { here }, strict = true }, {})
+  if back ~= known:get("region") or not one_of_list(known:get("toward"), region) then
+    return send(handle, { regions = { region, back }, strict = true }, {})
   end
-  headers:replace("x-edge-cluster", known:get("service") .. "~" .. region)
+  handle:headers():replace("x-edge-cluster", known:get("service") .. "~" .. region)
   handle:streamInfo():dynamicMetadata():set("edge", "by_cluster", true)
   handle:clearRouteCache()
 end
@@ -128,7 +128,7 @@ local function again(handle, headers)
   else
     headers:replace("x-edge-wish", headers:get("x-edge-replay"))
   end
-  local machine = headers:get("x-edge-machine")
+  local machine, came_from = headers:get("x-edge-machine"), headers:get("x-edge-region")
   local refused = (headers:get("x-edge-refused") or "")
   if fields.elsewhere == "true" then
     refused = refused .. "," .. machine
@@ -138,14 +138,14 @@ local function again(handle, headers)
     tried[id] = true
   end
   headers:replace("fly-replay-src", ("instance=%s;region=%s;t=%s%s"):format(machine,
-    headers:get("x-edge-region"), handle:timestampString(EnvoyTimestampResolution.MICROSECOND),
+    came_from, handle:timestampString(EnvoyTimestampResolution.MICROSECOND),
     state and ";state=" .. state or ""))
   headers:remove("x-envoy-original-url")
   for _, name in ipairs(OUR_ANSWERS) do
     headers:remove(name)
   end
   if may_fall_back(fields, wish, tried) then
-    send_toward(handle, wish.regions[1])
+    send_toward(handle, wish.regions[1], came_from)
   else
     send(handle, wish, tried)
   end
