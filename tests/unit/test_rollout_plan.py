@@ -8,7 +8,7 @@ import pytest
 
 from viral_engine.cli.rollout_terms import version as version_of
 from viral_engine.errors import MisuseError, RefusedError
-from viral_engine.fly.model import MachineConfig
+from viral_engine.fly.model import Machine, MachineConfig
 from viral_engine.operations.rollout import (
     Before,
     Fleet,
@@ -200,6 +200,30 @@ def test_a_wave_is_undone_with_who_still_has_the_old_version_first() -> None:
     ]  # fmt: skip
     assert plan_back(found) == plan_back(found, ("lhr",))
     assert plan_back(found, ("iad",)) == ()
+
+
+def test_what_crashed_since_it_began_still_serves_and_goes_back_and_what_was_stopped_does_not() -> (
+    None
+):
+    def found(name: str, mark: Mark) -> Member:
+        wire = {
+            "id": name, "name": name, "region": "lhr", "state": "stopped", "instance_id": "1",
+            "private_ip": "", "created_at": "", "updated_at": "", "cordoned": True,
+            "config": mark.put_on(NEW.brought_to(OLD)).to_wire(),
+        }  # fmt: skip
+        return Member.of(Machine.model_validate(wire))
+
+    crashed = found("app-lhr-1", MARK)
+    stopped = found("app-lhr-2", replace(MARK, ran=False, served=False))
+    assert (crashed.runs, crashed.serves, stopped.runs, stopped.serves) == (
+        True,
+        True,
+        False,
+        False,
+    )
+    assert told(plan_back(fleet(IAD, crashed, stopped))) == [
+        "restore app-lhr-1,app-lhr-2", "open app-lhr-1", "pass app-lhr-1,app-lhr-2",
+    ]  # fmt: skip
 
 
 def test_where_nobody_else_serves_machines_go_back_one_by_one_and_serve_until_then() -> None:

@@ -24,7 +24,7 @@ Waves = tuple[tuple[str, ...], ...]
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """An app machine as it was found."""
+    """An app machine as it was found; ``runs`` is whether it is meant to, as far as that is known."""
 
     name: str
     region: str
@@ -35,9 +35,10 @@ class Member:
 
     @classmethod
     def of(cls, machine: Machine) -> Member:
-        """Return what a rollout has to know of a machine."""
-        return cls(machine.name, machine.region, machine.state in RUNS, machine.cordoned,
-                   machine.config, Mark.read(machine.config))  # fmt: skip
+        """Return what a rollout has to know of a machine; what crashed since it began still runs."""
+        mark = Mark.read(machine.config)
+        runs = machine.state in RUNS if mark is None else mark.ran
+        return cls(machine.name, machine.region, runs, machine.cordoned, machine.config, mark)
 
     @property
     def before(self) -> Before:
@@ -52,7 +53,7 @@ class Member:
     @property
     def serves(self) -> bool:
         """Whether users reach it, or would if no rollout had begun."""
-        return self.runs and (not self.cordoned or (self.mark is not None and self.mark.served))
+        return self.mark.served if self.mark else self.runs and not self.cordoned
 
 
 @dataclass(frozen=True, slots=True)

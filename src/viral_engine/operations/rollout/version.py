@@ -57,13 +57,14 @@ class Version:
 class Mark:
     """What has to be known to go on with a machine, or to bring it back.
 
-    ``served`` is whether users reached it before; a ``guest`` is a machine beside the old ones, for
-    the time of the bake.
+    ``ran`` and ``served`` are whether it ran before, and whether users reached it; a ``guest`` is a
+    machine beside the old ones, for the time of the bake.
     """
 
     to: Version
     was: Version
     strategy: Strategy
+    ran: bool = True
     served: bool = True
     guest: bool = False
     before: Before = field(default_factory=Before)
@@ -79,7 +80,7 @@ class Mark:
             said: dict[str, Any] = json.loads(config.metadata.get(MARK, ""))
             return cls(
                 Version(**said["to"]), Version(**said["was"]), Strategy(said["strategy"]),
-                said["served"], said["guest"], Before(**said["before"]),
+                said["ran"], said["served"], said["guest"], Before(**said["before"]),
             )  # fmt: skip
         except (ValueError, KeyError, TypeError):
             return None

@@ -30,6 +30,7 @@ from viral_engine.operations.deploy.changes import (
 )
 from viral_engine.operations.deploy.deploy import refuse_failed, unhealthy
 from viral_engine.operations.deploy.differences import differences
+from viral_engine.operations.deploy.machines import RUNS
 from viral_engine.operations.deploy.make import TRIES, Making, make, may_have_happened
 from viral_engine.operations.draining import drained
 from viral_engine.operations.operator_lock import Operator
@@ -189,7 +190,8 @@ class Work:
         told = await figures_of(self.client, Inside(self.app, machine.id))
         mark = Mark(
             to=self.version, was=self.version.left_by(machine.config), strategy=self.strategy,
-            served=Member.of(machine).serves, before=Before.of(told[0]) if told else Before(),
+            ran=Member.of(machine).runs, served=Member.of(machine).serves,
+            before=Before.of(told[0]) if told else Before(),
         )  # fmt: skip
         path = f"/apps/{self.app}/machines/{machine.id}/metadata/{MARK}"
         await self.client.request("POST", path, json={"value": mark.text()})
@@ -197,9 +199,10 @@ class Work:
 
     async def _emptied(self, machine: Machine) -> None:
         """Have users led elsewhere, and wait for the requests under way, at most 30 s."""
-        if not Member.of(machine).runs:
+        if Member.of(machine).serves:
+            await self.cordon(machine.name)
+        if machine.state not in RUNS:
             return
-        await self.cordon(machine.name)
         try:
             await drained(self.client, Inside(self.app, machine.id), machine.name)
         except WaitTimeoutError as error:  # it waits for its requests once more as it stops
