@@ -77,6 +77,21 @@ def test_what_was_replayed_or_cannot_be_is_not_replayed(
     assert route.kind is not RouteKind.REPLAY
 
 
+@pytest.mark.parametrize(
+    ("primary", "expected"),
+    [("iad", "primary; reason=replica-not-streaming"), (None, "local; reason=replica")],
+)
+def test_a_replica_that_does_not_stream_serves_only_while_nobody_is_primary(
+    primary: str | None, expected: str
+) -> None:
+    seen = [
+        Observation("iad", 0, Answer(primary != "iad", 1, Lsn(1), 0.0)),
+        Observation("lhr", 0, Answer(True, 1, Lsn(1), None)),
+    ]
+    view = build_view(REGIONS, seen, now=0, fresh_for=3)
+    assert decide(Need.NEAR, here="lhr", view=view).name == expected
+
+
 def test_a_read_goes_to_another_region_only_where_that_shows_all_that_the_client_has_seen() -> None:
     seen = _view(primary=None, answering=("iad",))
 

@@ -93,8 +93,8 @@ def decide(
 ) -> Route:
     """Return where a request is served, from what is known now.
 
-    Near data comes from this region's node while that answers and covers the client's ``token``;
-    one that is behind is waited for, unless the request has ``waited``; else from the primary. Only
+    Near data comes from this region's node while that answers, streams or has no primary to stream
+    from, and covers the client's ``token``; one that is behind is waited for, unless the request has ``waited``; else from the primary. Only
     without a primary is a read sent to another region, whose replica covers it. What needs the
     primary is served where the primary is, and sent there at most once: a request that was
     ``replayed`` and still finds the primary elsewhere is served here, never sent round again. That,
@@ -127,7 +127,10 @@ def _near(here: str, view: ClusterView, token: SessionToken | None, *, waited: b
     elif node.role is Role.PRIMARY:
         return _route(RouteKind.LOCAL, "primary-here", here)
     elif token is None:
-        return _route(RouteKind.LOCAL, "replica", here)
+        if node.streaming or view.primary is None:
+            return _route(RouteKind.LOCAL, "replica", here)
+        # One that has just come back may show what was a minute ago, until it has read its own log.
+        why = "replica-not-streaming"
     else:
         lacks = _why_not_covered(node, view, token)
         if lacks is None:
