@@ -98,9 +98,12 @@ class Databases:
             addresses, view=view, name=f"viral-write {machine}", read_only=False, size=pool_size,
             listener=listener,
         )  # fmt: skip
-        self._writes = self._primary and Writes(
-            self._primary, self._sql, primacy=self._primacy, size=pool_size, limit=commit_limit
-        )
+        self._writes: Writes | None = None
+        if self._primary is not None:
+            self._writes = Writes(
+                self._primary, self._sql, primacy=self._primacy, size=pool_size,
+                limit=commit_limit,
+            )  # fmt: skip
         self._transactions = Transactions(self._writes, self._reads, self._sql)
         self._open = AsyncExitStack()
 
