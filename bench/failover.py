@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument(
         "--seed", type=int, default=1, help="of the first run; each has the next (1)"
     )
-    found.add_argument("--rate", type=float, default=20.0, help="requests a second, in all (20)")
+    found.add_argument("--rate", type=float, default=15.0, help="requests a second, in all (15)")
     found.add_argument("--vus", type=int, default=100, help="users at once, in all (100)")
     found.add_argument(
         "--keep", type=Path, metavar="DIR", help="leave every result there, and the table"

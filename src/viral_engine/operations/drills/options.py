@@ -20,7 +20,7 @@ USUAL_S, LEFT_S = 45.0, 5.0
 class Options:
     """Requests a second and users, both in all, seconds of load (None: as the story needs), a seed."""
 
-    rate: float = 20.0
+    rate: float = 15.0
     vus: int = 100
     seconds: float | None = None
     seed: int = 0
