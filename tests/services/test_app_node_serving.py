@@ -140,7 +140,9 @@ async def test_a_machine_tells_its_own_operators_what_it_answered(
     ):
         for path in ("/", "/broken", "/"):
             await user.get(path)
-        told = await ask_tally({"PORT": str(httpx.URL(machine.url).port)}, failed=1, within=30)
+        at = httpx.URL(machine.url)
+        there = {"FLY_PRIVATE_IP": at.host, "PORT": str(at.port)}
+        told = await ask_tally(there, failed=1, within=30)
         assert (told["answered"], told["failed"], told["inside"]) == (3, 1, 0)
     with pytest.raises(UnsupportedError, match="does not answer"):
         await ask_tally({"PORT": "1"})
