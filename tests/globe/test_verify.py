@@ -24,9 +24,20 @@ def checks(globe: GlobeUnderTest, *args: str, code: int) -> list[dict[str, Any]]
     return found
 
 
-def test_a_globe_that_is_well_keeps_everything_that_can_be_seen_on_it(
+async def protected(globe: GlobeUnderTest) -> None:
+    """Wait for what comes a moment after the start: another region that confirms each commit."""
+
+    def seen() -> bool | NotYet:
+        facts = globe.status()
+        return facts["protection"] == "two-regions" or NotYet(str(facts["protection_reasons"]))
+
+    await wait_until(seen, timeout=SOON, waiting_for="two regions to hold the data")
+
+
+async def test_a_globe_that_is_well_keeps_everything_that_can_be_seen_on_it(
     globe: GlobeUnderTest,
 ) -> None:
+    await protected(globe)
     found = checks(globe, code=0)
     assert [one["check"] for one in found if one["ruling"] != "kept"] == ["certificate"]
     by = {(one["check"], one["region"]): one for one in found}
@@ -41,7 +52,10 @@ def test_a_globe_that_is_well_keeps_everything_that_can_be_seen_on_it(
     assert globe.viral("verify", "--strict").code == 1  # a globe issues no certificates
 
 
-def test_only_what_was_asked_for_is_asked_and_nothing_is_written(globe: GlobeUnderTest) -> None:
+async def test_only_what_was_asked_for_is_asked_and_nothing_is_written(
+    globe: GlobeUnderTest,
+) -> None:
+    await protected(globe)
     found = checks(globe, "--region", "lhr", "--no-write", code=0)
     asked = {one["check"] for one in found if one["latency_ms"] is not None}
     assert asked == {"eventual read", "strong read"}
