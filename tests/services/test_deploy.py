@@ -266,7 +266,7 @@ async def test_whoever_deploys_next_takes_the_secrets_from_the_platform(
 
 async def test_the_end_waits_for_the_leases_of_a_deploy_that_died(deployed: DeployWorld) -> None:
     client, machine = deployed.running.client, machine_id(deployed, "cache-iad")
-    left = await client.http.post(f"/apps/shop-cache/machines/{machine}/lease", json={"ttl": 0.5})
+    left = await client.http.post(f"/apps/shop-cache/machines/{machine}/lease", json={"ttl": 1})
     assert left.status_code == 201
     await take_down(client, Silence())
     states = {m.state for name in DEPLOYED for m in await client.list_machines(name)}
