@@ -123,7 +123,7 @@ def test_only_what_had_no_answer_at_a_lost_edge_while_users_were_led_elsewhere_i
     unanswered = write(9.9, took=1, ok=False, failed=0)
     assert apart(unanswered, lost="lhr")
     assert not apart(unanswered, lost="iad")
-    assert not apart(replace(unanswered, due=13.1, ended=14), lost="lhr")
+    assert not apart(replace(unanswered, due=13.6, ended=14), lost="lhr")
     assert not apart(replace(unanswered, ended=9.95), lost="lhr")
     assert apart(replace(unanswered, due=21, ended=21.1), lost="lhr")
     assert not apart(replace(unanswered, due=31.1, ended=31.2), lost="lhr")

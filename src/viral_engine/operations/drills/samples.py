@@ -41,8 +41,9 @@ KINDS = (READ, STRONG_READ, WRITE)
 MIX = (READ, WRITE, READ, READ, STRONG_READ, READ, WRITE, READ, READ, WRITE)
 """What ten slots ask for, one after the other."""
 
-LED_ELSEWHERE_WITHIN = 3.0
-"""Seconds after which the users of a lost edge are led to another one."""
+LED_ELSEWHERE_WITHIN = 3.5
+"""Seconds after which the users of a lost edge are led to another one: 3 from when the fault is in
+force, and what putting it in force takes."""
 
 FOUND_AGAIN_WITHIN = 10.0
 """Seconds after which users are led back to an edge that lives again, over connections that do too."""
