@@ -121,7 +121,8 @@ class RolloutWorld:
     def rollout(
         self, wanted: Version, client: FlyClient | None = None, *, bake_s: float = 4.0, **more: Any
     ) -> Rollout:
-        options = Options(bake_s=bake_s, **{k: more.pop(k) for k in ("strategy",) if k in more})
+        said = {key: more.pop(key) for key in ("strategy", "waves") if key in more}
+        options = Options(bake_s=bake_s, **said)
         return Rollout(
             client or self.running.client, self.blueprint, CheapDatabases(self.home / "primary"),
             Operator("ana", "viral rollout"), Silence(), wanted, options, edges=self.edges, **more,
