@@ -55,13 +55,13 @@ def test_a_killed_postgresql_is_judged_by_what_users_saw_and_told_as_json(
     assert told["verdict"] != "broken", told["why"]
     assert done.code == (0 if told["verdict"] == "kept" else 1)
     # A machine that is short of CPU makes the rest unknown, and must not hide what was seen.
-    assert {rulings[name] for name in SOUND | SAFE} == {"kept"}, told["checks"]
+    assert {rulings.get(name) for name in SOUND | SAFE} == {"kept"}, told
 
     assert (told["drill"], told["seed"], told["network"], told["primary"]) == (
         "postgres-kill", 4, "wan", HOME)  # fmt: skip
     (seen,) = told["witnesses"]
     assert (seen["fault"], seen["ruling"]) == ("postgres in iad is killed", "kept")
-    assert told["load"]["scheduled"] >= 400
+    assert told["load"]["scheduled"] >= 300
     assert told["rpo_writes"] == 0
     assert all(one["operations"] > 0 for one in told["workloads"])
     roles = {

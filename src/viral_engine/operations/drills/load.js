@@ -21,8 +21,8 @@ export const options = {
   scenarios: {
     open: {
       executor: "constant-arrival-rate",
-      rate: RATE,
-      timeUnit: "1s",
+      rate: Math.round(RATE * 60), // a whole number, as k6 wants it
+      timeUnit: "1m",
       duration: `${__ENV.SECONDS}s`,
       preAllocatedVUs: VUS,
       maxVUs: VUS,

@@ -41,8 +41,8 @@ class LoadPlan:
 
     @property
     def each(self) -> float:
-        """Requests a second of one region's users."""
-        return self.rate / len(self.regions)
+        """Requests a second of one region's users: a whole number a minute, as k6 takes it."""
+        return round(60 * self.rate / len(self.regions)) / 60
 
     @property
     def scheduled(self) -> int:
