@@ -6,7 +6,7 @@ BIN := .venv/bin
 SUITES := $(wildcard tests/house tests/unit tests/services tests/globe)
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check bench soak drills failover docs image
+.PHONY: help up test long check bench soak drills failover docs image
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
@@ -16,6 +16,9 @@ up: $(READY) ## Run Viral Engine in two regions on this machine (ARGS="--regions
 
 test: $(READY) ## Run every test, the quick ones first (ARGS="-k replay")
 	@exec $(BIN)/pytest $(SUITES) $(ARGS)
+
+long: $(READY) ## Run the tests that take minutes of a quiet machine
+	@exec $(BIN)/pytest $(SUITES) -m long $(ARGS)
 
 check: $(READY) ## Lint, format, types, imports and the rules of the house
 	@$(BIN)/ruff check

@@ -20,6 +20,8 @@ from tests.globe.conftest import GlobeUnderTest, globe_in
 
 from viral_engine.clock import NotYet, wait_until
 
+pytestmark = pytest.mark.long
+
 SOON = timedelta(seconds=60)
 
 APP = """

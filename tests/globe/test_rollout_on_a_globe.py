@@ -15,6 +15,8 @@ from tests.services.rollout_world import SMALL_APP, Users
 
 from viral_engine.clock import wait_until
 
+pytestmark = pytest.mark.long
+
 RATE = 30.0
 """Requests a second of each region's users."""
 

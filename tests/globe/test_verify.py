@@ -14,6 +14,8 @@ from viral_engine.fly.client import FlyClient
 from viral_engine.operations.verifying import Inside
 from viral_engine.operations.verifying.asks import Ask
 
+pytestmark = pytest.mark.long
+
 SOON = timedelta(seconds=60)
 
 
