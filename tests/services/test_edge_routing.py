@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Self
 
 import httpx
@@ -354,3 +356,28 @@ async def test_an_edge_says_itself_that_it_lives(here: World) -> None:
     answer = await edge.client.get(ALIVE_PATH)
     assert (answer.status_code, answer.text) == (200, "edge lhr\n")
     assert all(seen.target != ALIVE_PATH for seen in machines[0].seen)
+
+
+async def test_a_connection_whose_user_went_elsewhere_without_a_word_is_looked_after(
+    here: World,
+) -> None:
+    """Anycast leads users away in the middle: their edge would keep such a connection for good."""
+    edge = await here.edge("lhr", await here.machines(lhr=1))
+    reader, writer = await asyncio.open_connection(edge.address, edge.view.http[0].port)
+    try:
+        writer.write(b"GET / HTTP/1.1\r\nhost: app\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        port = writer.get_extra_info("sockname")[1]
+        assert keepalive_timer(edge.address, port), Path("/proc/net/tcp").read_text()
+    finally:
+        await closed(writer)
+
+
+def keepalive_timer(address: str, peer_port: int) -> bool:
+    """Whether the kernel looks after the server's end of a connection; see proc(5), /proc/net/tcp."""
+    here = socket.inet_aton(address)[::-1].hex().upper()
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        local, peer, timer = (line.split()[n] for n in (1, 2, 5))
+        if local.startswith(here) and peer.endswith(f":{peer_port:04X}"):
+            return timer.startswith("02:")
+    return False

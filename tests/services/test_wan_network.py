@@ -77,6 +77,16 @@ async def connect(wan: Wan, place: str, address: str, *, within: float = 5.0) ->
     return made
 
 
+async def test_no_connection_stands_still_to_measure_the_way_whatever_this_host_has_set(
+    wan: Wan,
+) -> None:
+    for place in (REGIONS[0], users(REGIONS[1])):
+        made = await wan.open_socket_in(place)()
+        told = made.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
+        made.close()
+        assert told.rstrip(b"\0") in {b"cubic", b"reno"}
+
+
 @contextlib.asynccontextmanager
 async def echo(wan: Wan, place: str, address: str, greeting: bytes = b"") -> AsyncIterator[None]:
     """Serve an echo that greets first, at an address of a place."""

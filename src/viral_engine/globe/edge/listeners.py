@@ -12,6 +12,14 @@ from viral_engine.globe.edge.wire import Json, file_source, header, seconds, typ
 
 SERVER: Final = "Fly/viral-globe"
 _FILTERS: Final = "envoy.extensions.filters"
+_KEEPALIVE: Final = [
+    {"level": 1, "name": 9, "int_value": 1},  # SOL_SOCKET, SO_KEEPALIVE
+    {"level": 6, "name": 4, "int_value": 5},  # IPPROTO_TCP: TCP_KEEPIDLE, in seconds,
+    {"level": 6, "name": 5, "int_value": 2},  # TCP_KEEPINTVL
+    {"level": 6, "name": 6, "int_value": 3},  # and TCP_KEEPCNT
+]
+"""A connection whose user anycast has led elsewhere is never closed by that user. An edge that kept it
+for good would answer the next one from the same address and port as if it were the old: not at all."""
 _UNKNOWN: Final = "[PU02] the machine went away before it answered; what it did is unknown"
 
 
@@ -74,6 +82,7 @@ def _listener(name: str, address: str, port: int, filter_name: str, config: Json
             "per_connection_buffer_limit_bytes": BODY_LIMIT,
             # Two edges must not share a port in silence; one thread needs no second socket.
             "enable_reuse_port": False,
+            "socket_options": [*_KEEPALIVE],
             "filter_chains": [{"filters": [{"name": filter_name, "typed_config": config}]}],
         },
     )

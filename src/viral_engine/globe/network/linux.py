@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -10,6 +11,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -114,6 +116,17 @@ def offloads_off(interface: str) -> None:
             value = ctypes.create_string_buffer(struct.pack("II", command, 0))
             request = struct.pack("16sP", interface.encode(), ctypes.addressof(value))
             fcntl.ioctl(control, _SIOCETHTOOL, request)
+
+
+def congestion_control(*wanted: str) -> None:
+    """Have the first of ``wanted`` that this host allows control what this network namespace connects.
+
+    Where /proc/sys must not be written, as in some containers, the host's own stays in force.
+    """
+    for name in wanted:
+        with contextlib.suppress(OSError):
+            Path("/proc/sys/net/ipv4/tcp_congestion_control").write_text(name, encoding="ascii")
+            return
 
 
 _CAP_NET_ADMIN, _CAP_NET_RAW, _CAP_SYS_CHROOT, _CAP_SYS_ADMIN = 12, 13, 18, 21

@@ -27,6 +27,10 @@ MAC = "02:56:45:00:00:01"
 MTU = 9000
 """Fewer, larger packets: the hub's cost is per packet."""
 
+CONGESTION_CONTROL = ("cubic", "reno")
+"""Linux's own, else the one that every host allows. With BBR, which some hosts have set, a stream of small
+writes stands still for up to a round trip every 10 s, when it measures the shortest one anew."""
+
 CONTROL_TIMEOUT = 10.0
 _IFF_UP, _IFF_NOARP = 0x1, 0x80
 _SCOPE_LINK = 253
@@ -223,6 +227,7 @@ def _far_end(place: _Place) -> None:
         ip.route("add", family=socket.AF_INET, dst="0.0.0.0/0", oif=wan, scope=_SCOPE_LINK,
                  prefsrc=place.addresses[0])  # fmt: skip
     linux.offloads_off("wan0")
+    linux.congestion_control(*CONGESTION_CONTROL)
 
 
 def _add_address(address: str) -> None:
