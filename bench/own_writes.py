@@ -127,7 +127,11 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One arm: where, how many pairs in all, and how many a second over all its sessions."""
+    """One arm: where, how many pairs in all, and how many a second over all its sessions.
+
+    With ``read_host`` it writes at one edge and reads at another, which is nearer to the replica than
+    the write's own answer is.
+    """
 
     arm: str
     host: str
@@ -136,6 +140,7 @@ class Ask:
     rate: float
     sessions: int
     prefix: str = ""
+    read_host: str = ""
 
 
 async def tally(ask: Ask) -> Tally:
@@ -154,7 +159,7 @@ async def tally(ask: Ask) -> Tally:
 async def _session(
     ask: Ask, number: int, seen: Tally, left: list[int], *, start_in: float, pause: float
 ) -> None:
-    keeps, wire = Keeps(), None
+    keeps, wire, reads = Keeps(), None, None
     due = time.monotonic() + start_in
     while left[0] > 0:
         await asyncio.sleep(max(0.0, due - time.monotonic()))
@@ -165,18 +170,23 @@ async def _session(
         try:
             if wire is None or not wire.is_open:
                 wire = await Wire.open(ask.host, ask.port)
+            if reads is None or not reads.is_open:
+                reads = await Wire.open(ask.read_host, ask.port) if ask.read_host else wire
             title = f"{ask.arm} {number} {left[0]}"
-            if await _pair(wire, ask, keeps, seen, title) is ReadOf.TOLD_LOST:
+            if await _pair((wire, reads), ask, keeps, seen, title) is ReadOf.TOLD_LOST:
                 keeps = Keeps()  # it knows now; what it writes next is a new session's
         except WireError:
             seen.writes_failed += 1
-            wire = None
+            wire = reads = None
             await asyncio.sleep(AGAIN_AFTER_S)
-    if wire is not None:
-        wire.close()
+    for one in {one for one in (wire, reads) if one is not None}:
+        one.close()
 
 
-async def _pair(wire: Wire, ask: Ask, keeps: Keeps, seen: Tally, title: str) -> ReadOf | None:
+async def _pair(
+    wires: tuple[Wire, Wire], ask: Ask, keeps: Keeps, seen: Tally, title: str
+) -> ReadOf | None:
+    wire, reads = wires
     items = f"{ask.prefix}/items"
     body = json.dumps({"title": title}).encode()
     began = time.monotonic()
@@ -191,7 +201,7 @@ async def _pair(wire: Wire, ask: Ask, keeps: Keeps, seen: Tally, title: str) -> 
     seen.wrote(answer, wrote - began)
     target = f"{items}/{json.loads(answer.body)['id']}"
     asked = time.monotonic()
-    answer = await wire.ask(request("GET", target, host="items", headers=keeps.headers()))
+    answer = await reads.ask(request("GET", target, host="items", headers=keeps.headers()))
     took = time.monotonic() - asked
     keeps.learn(answer)
     found = read_of(answer, title, losses_in(answer))

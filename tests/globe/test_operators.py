@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.globe.conftest import GlobeUnderTest, globe_in
+from tests.globe.conftest import GlobeUnderTest, Result, globe_in
 
 from viral_engine.clock import NotYet, wait_until
 
@@ -35,6 +35,15 @@ async def protected(globe: GlobeUnderTest) -> None:
         return facts["protection"] == "two-regions" or NotYet(str(facts["protection_reasons"]))
 
     await wait_until(seen, timeout=SOON, waiting_for="two regions to hold the data")
+
+
+def on_fly(globe: GlobeUnderTest, *args: str, timeout: float = 60) -> Result:
+    """A command for Fly.io, led to the globe's own API."""
+    facts = json.loads((globe.home / "run.json").read_text())
+    return globe.viral(
+        *args, "--on", "fly", "--json", timeout=timeout,
+        FLY_FLAPS_BASE_URL=facts["addresses"]["api"], FLY_API_TOKEN=facts["token"],
+    )  # fmt: skip
 
 
 def now(globe: GlobeUnderTest, *args: str) -> dict[str, Any]:
@@ -68,7 +77,20 @@ async def test_a_failover_and_a_failback_move_the_primary_and_say_what_is_true(
     assert (moved["primary"], moved["was"], moved["synchronous"]) == ("lhr", "iad", ["iad"])
     assert write(ours, "iad") == 201
     assert "lhr is the primary already" in refused(ours, "failover", "--to", "lhr", "--yes")
-    assert now(ours, "failback")["primary"] == "iad"
+    # Back by the same wire, as it is done on Fly.io.
+    back = on_fly(ours, "failback", "--yes", timeout=LONG)
+    assert json.loads(back.out.splitlines()[-1])["primary"] == "iad", back.out + back.err
+
+
+async def test_on_fly_io_only_the_apps_of_the_deployment_are_looked_at(
+    ours: GlobeUnderTest, tmp_path: Path
+) -> None:
+    assert on_fly(ours, "machines").json == ours.viral("machines", "--json").json
+    facts = on_fly(ours, "status").json
+    assert facts["database"]["primary"] == ours.status()["database"]["primary"]
+    (tmp_path / "viral.toml").write_text('app = "neighbour"\n[regions.iad]\n[regions.lhr]\n')
+    other = on_fly(ours, "machines", "--file", str(tmp_path / "viral.toml"))
+    assert (other.code, "There is no app neighbour" in other.out) == (1, True)
 
 
 @pytest.mark.timeout(400)

@@ -101,6 +101,18 @@ async def test_a_success_that_is_not_json_is_an_error_of_ours(
         await client.list_apps()
 
 
+async def test_a_client_of_one_deployment_lists_no_app_of_another(
+    wire: Platform, client: FlyClient
+) -> None:
+    client.only = ("shop", "shop-db")
+    there = JSONResponse({"id": "shop", "name": "shop"})
+    wire.answer = lambda asked: (
+        there if asked.url.path == "/v1/apps/shop" else JSONResponse({}, status_code=404)
+    )
+    assert [app.name for app in await client.list_apps()] == ["shop"]
+    assert [path for _, path, *_ in wire.asked] == ["/v1/apps/shop", "/v1/apps/shop-db"]
+
+
 async def test_a_platform_that_does_not_answer_is_an_error_with_a_remedy() -> None:
     def broken(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused", request=request)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from viral_engine.cli.operate import Operation, carry_out, dry_run_option, yes_option
 from viral_engine.cli.output import command_errors, json_option
-from viral_engine.cli.place import home_option
+from viral_engine.cli.site import Site, site_options
 from viral_engine.operations.fail_over import (
     DEFAULT_MAX_LAG,
     FailoverPlan,
@@ -27,10 +25,10 @@ max_lag_option = click.option(
 @max_lag_option
 @yes_option
 @dry_run_option
-@home_option
+@site_options
 @json_option
 @command_errors
-def failover(to: str, max_lag: int, yes: bool, dry_run: bool, home: Path, as_json: bool) -> None:
+def failover(to: str, max_lag: int, yes: bool, dry_run: bool, site: Site, as_json: bool) -> None:
     """Hand the primary over to another region; nothing is lost, and writes wait a moment."""
     operation = Operation(
         words=f"failover --to {to}",
@@ -38,17 +36,17 @@ def failover(to: str, max_lag: int, yes: bool, dry_run: bool, home: Path, as_jso
         apply=fail_over,
         ask=_ask,
     )
-    carry_out(operation, home, yes=yes, dry_run=dry_run, as_json=as_json)
+    carry_out(operation, site, yes=yes, dry_run=dry_run, as_json=as_json)
 
 
 @click.command()
 @max_lag_option
 @yes_option
 @dry_run_option
-@home_option
+@site_options
 @json_option
 @command_errors
-def failback(max_lag: int, yes: bool, dry_run: bool, home: Path, as_json: bool) -> None:
+def failback(max_lag: int, yes: bool, dry_run: bool, site: Site, as_json: bool) -> None:
     """Hand the primary back to the region that viral.toml declares."""
     operation = Operation(
         words="failback",
@@ -56,7 +54,7 @@ def failback(max_lag: int, yes: bool, dry_run: bool, home: Path, as_json: bool) 
         apply=fail_over,
         ask=_ask,
     )
-    carry_out(operation, home, yes=yes, dry_run=dry_run, as_json=as_json)
+    carry_out(operation, site, yes=yes, dry_run=dry_run, as_json=as_json)
 
 
 def _ask(plan: FailoverPlan) -> None:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from viral_engine.cli.output import command_errors, json_option, print_json, print_table
-from viral_engine.cli.place import home_option, with_client
+from viral_engine.cli.site import Site, site_options
 from viral_engine.operations.observe import machine_rows
 
 
 @click.command()
 @click.option("--region", help="Only this region's.")
-@home_option
+@site_options
 @json_option
 @command_errors
-def machines(region: str | None, home: Path, as_json: bool) -> None:
+def machines(region: str | None, site: Site, as_json: bool) -> None:
     """List the machines."""
-    rows = [r for r in with_client(home, machine_rows) if region in (None, r["region"])]
+    rows = [r for r in site.run(machine_rows) if region in (None, r["region"])]
     if as_json:
         print_json(rows)
         return

@@ -9,13 +9,12 @@ import sys
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import click
 
 from viral_engine.cli.output import console, print_json
-from viral_engine.cli.place import with_client
+from viral_engine.cli.site import Site
 from viral_engine.cli.steps import JsonSteps, steps_for
 from viral_engine.errors import MisuseError, OperationError
 from viral_engine.fly.client import FlyClient
@@ -84,11 +83,11 @@ def refuse_unasked(*, yes: bool, as_json: bool) -> None:
 
 
 def carry_out(
-    operation: Operation[P], home: Path, *, yes: bool, dry_run: bool, as_json: bool
+    operation: Operation[P], site: Site, *, yes: bool, dry_run: bool, as_json: bool
 ) -> None:
-    """Carry an operation out on the globe of a data folder."""
+    """Carry an operation out on a deployment."""
     refuse_unasked(yes=yes or dry_run, as_json=as_json)
-    plan = with_client(home, lambda client: _planned(client, operation, dry_run=dry_run))
+    plan = site.run(lambda client: _planned(client, operation, dry_run=dry_run))
     if dry_run:
         _show(plan, as_json=as_json, alone=True)
         return
@@ -98,11 +97,11 @@ def carry_out(
     steps = steps_for(as_json=as_json)
     with closing(steps):
         try:
-            outcome = with_client(home, lambda client: _done(client, operation, steps))
+            outcome = site.run(lambda client: _done(client, operation, steps))
         except KeyboardInterrupt as error:
             raise OperationError(
                 "It was interrupted; what was done stays done.",
-                suggestion=f"Typed again, it finishes what is left: viral {operation.words}",
+                suggestion=f"Typed again, it finishes what is left: viral {operation.words}{site.words}",
             ) from error
     if isinstance(steps, JsonSteps):
         steps.write({"event": "now", **outcome.facts()})

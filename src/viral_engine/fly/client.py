@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from datetime import timedelta
 from typing import Any
 
-from viral_engine.errors import DeadlineError
+from viral_engine.errors import DeadlineError, NotFoundError
 from viral_engine.fly.connection import Connection
 from viral_engine.fly.model import (
     App,
@@ -26,7 +27,12 @@ _STOP_TIMEOUT = 330.0
 
 
 class FlyClient(Connection):
-    """Apps, machines, volumes and regions of a platform; secrets and the like: AppSettings."""
+    """Apps, machines, volumes and regions of a platform; secrets and the like: AppSettings.
+
+    ``only`` names the apps that it is for: the others of an organization are not listed then.
+    """
+
+    only: Collection[str] | None = None
 
     # apps
 
@@ -39,9 +45,17 @@ class FlyClient(Connection):
         return App.model_validate(await self.request("GET", f"/apps/{name}"))
 
     async def list_apps(self, *, org: str = "personal") -> list[App]:
-        """All apps of an organization."""
+        """All apps of an organization; of those that this client is for, the ones that exist."""
+        if self.only is not None:
+            return [app for name in self.only if (app := await self._app_if_there(name))]
         found = await self.request("GET", "/apps", params={"org_slug": org})
         return [App.model_validate(item) for item in found["apps"]]
+
+    async def _app_if_there(self, name: str) -> App | None:
+        try:
+            return await self.get_app(name)
+        except NotFoundError:
+            return None
 
     # machines
 
