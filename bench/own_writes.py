@@ -129,8 +129,8 @@ class Tally:
 class Ask:
     """One arm: where, how many pairs in all, and how many a second over all its sessions.
 
-    With ``read_host`` it writes at one edge and reads at another, which is nearer to the replica than
-    the write's own answer is.
+    With ``read_host`` it writes at one edge and at once reads at another, so that the read is on its
+    way to the replica beside the log that it needs.
     """
 
     arm: str
@@ -177,10 +177,16 @@ async def _session(
                 keeps = Keeps()  # it knows now; what it writes next is a new session's
         except WireError:
             seen.writes_failed += 1
+            _close(wire, reads)  # one of them may be well, and would be left open
             wire = reads = None
             await asyncio.sleep(AGAIN_AFTER_S)
-    for one in {one for one in (wire, reads) if one is not None}:
-        one.close()
+    _close(wire, reads)
+
+
+def _close(*wires: Wire | None) -> None:
+    for one in wires:
+        if one is not None:
+            one.close()
 
 
 async def _pair(

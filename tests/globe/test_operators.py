@@ -89,6 +89,9 @@ async def test_on_fly_io_only_the_apps_of_the_deployment_are_looked_at(
     facts = on_fly(ours, "status").json
     assert facts["database"]["primary"] == ours.status()["database"]["primary"]
     (tmp_path / "viral.toml").write_text('app = "neighbour"\n[regions.iad]\n[regions.lhr]\n')
+    kept = json.loads(on_fly(ours, "promote", "lhr", "--yes").out.splitlines()[-1])["error"]
+    assert "viral failover --to lhr" in kept["suggestion"]
+    assert kept["suggestion"].endswith("Each of these with --on fly.")
     other = on_fly(ours, "machines", "--file", str(tmp_path / "viral.toml"))
     assert (other.code, "There is no app neighbour" in other.out) == (1, True)
 

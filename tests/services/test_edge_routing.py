@@ -368,7 +368,11 @@ async def test_a_connection_whose_user_went_elsewhere_without_a_word_is_looked_a
         writer.write(b"GET / HTTP/1.1\r\nhost: app\r\n\r\n")
         await reader.readuntil(b"\r\n\r\n")
         port = writer.get_extra_info("sockname")[1]
-        assert keepalive_timer(edge.address, port), Path("/proc/net/tcp").read_text()
+
+        async def looked_after() -> bool:  # once its own answer is acknowledged
+            return keepalive_timer(edge.address, port)
+
+        await until(looked_after, "the kernel looks after the edge's end of it")
     finally:
         await closed(writer)
 

@@ -13,7 +13,7 @@ import click
 
 from viral_engine.cli.place import home_option, with_client
 from viral_engine.cli.target import fly_client
-from viral_engine.errors import NotFoundError
+from viral_engine.errors import NotFoundError, ViralError
 from viral_engine.fly.client import FlyClient
 from viral_engine.operations.blueprint import apps
 from viral_engine.topology.load import load, load_folder
@@ -54,7 +54,13 @@ class Site:
                     )
                 return await work(client)
 
-        return asyncio.run(run())
+        try:
+            return asyncio.run(run())
+        except ViralError as error:
+            # Typed as it is said, a command would be carried out on the globe.
+            if "viral " in error.suggestion:
+                error.suggestion += f" Each of these with{self.words}."
+            raise
 
 
 def site_options(command: Callable[..., Any]) -> Callable[..., Any]:

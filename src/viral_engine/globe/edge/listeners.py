@@ -18,8 +18,8 @@ _KEEPALIVE: Final = [
     {"level": 6, "name": 5, "int_value": 2},  # TCP_KEEPINTVL
     {"level": 6, "name": 6, "int_value": 3},  # and TCP_KEEPCNT
 ]
-"""A connection whose user anycast has led elsewhere is never closed by that user. An edge that kept it
-for good would answer the next one from the same address and port as if it were the old: not at all."""
+"""A connection whose user anycast has led elsewhere is never closed by that user: without this an edge keeps
+it for an hour."""
 _UNKNOWN: Final = "[PU02] the machine went away before it answered; what it did is unknown"
 
 

@@ -118,15 +118,18 @@ def offloads_off(interface: str) -> None:
             fcntl.ioctl(control, _SIOCETHTOOL, request)
 
 
-def congestion_control(*wanted: str) -> None:
+def congestion_control(*wanted: str) -> str:
     """Have the first of ``wanted`` that this host allows control what this network namespace connects.
 
-    Where /proc/sys must not be written, as in some containers, the host's own stays in force.
+    Return which one does then: where /proc/sys must not be written, as in some containers, it is the
+    host's own, whatever was wanted.
     """
+    in_force = Path("/proc/sys/net/ipv4/tcp_congestion_control")
     for name in wanted:
-        with contextlib.suppress(OSError):
-            Path("/proc/sys/net/ipv4/tcp_congestion_control").write_text(name, encoding="ascii")
-            return
+        with contextlib.suppress(OSError):  # not allowed here: the next one may be
+            in_force.write_text(name, encoding="ascii")
+            break
+    return in_force.read_text(encoding="ascii").strip()
 
 
 _CAP_NET_ADMIN, _CAP_NET_RAW, _CAP_SYS_CHROOT, _CAP_SYS_ADMIN = 12, 13, 18, 21
