@@ -21,6 +21,7 @@ from viral_engine.clock import BOOT_CLOCK, NotYet, wait_until
 from viral_engine.cluster import ClusterView, ClusterWatcher, DatabaseAddresses
 from viral_engine.data import Databases, Router, TokenSigner
 from viral_engine.data.writes import Writes
+from viral_engine.observe import Event
 from viral_engine.topology.model import Consistency
 from viral_engine.web import RegionMiddleware, ReplaySigner
 from viral_engine.web.asgi import App
@@ -66,16 +67,21 @@ async def world(
     """Run the runtime in ``here``; its way to the primary may be another address than the node's."""
     nodes = {"iad": pair.primary.url(database), "lhr": pair.replica.url(database)}
     addresses = DatabaseAddresses(primary=primary or nodes["iad"], nodes=nodes)
-    async with ClusterWatcher(nodes, machine="m1") as cluster:
+
+    def note(event: Event) -> None:
+        databases.note(event)
+
+    cluster = ClusterWatcher(nodes, machine="m1", listener=note)
+    databases = Databases(
+        addresses,
+        here=here,
+        machine="m1",
+        view=lambda: cluster.view,
+        pool_size=pool_size,
+        **more,
+    )
+    async with cluster:
         await cluster.wait_for(ready, timeout=SOON)
-        databases = Databases(
-            addresses,
-            here=here,
-            machine="m1",
-            view=lambda: cluster.view,
-            pool_size=pool_size,
-            **more,
-        )
         async with databases:
             yield World(databases, cluster, Router(cluster, here=here))
 

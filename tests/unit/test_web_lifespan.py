@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -75,3 +76,43 @@ async def test_what_cannot_begin_fails_the_startup_and_names_why() -> None:
     with pytest.raises(RuntimeError, match="no such thing"):
         await Lifespan(app, broken)({"type": "lifespan"}, receive, send)
     assert said == [{"type": "lifespan.startup.failed", "message": "no such thing"}]
+
+
+async def test_what_fails_while_the_app_runs_ends_the_process(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    signals: list[int] = []
+    ended = asyncio.Event()
+
+    def note(number: int) -> None:
+        signals.append(number)
+        ended.set()
+
+    monkeypatch.setattr(signal, "raise_signal", note)
+    fails = asyncio.Event()
+
+    @asynccontextmanager
+    async def running() -> AsyncIterator[None]:
+        async def watch() -> None:
+            await fails.wait()
+            raise RuntimeError("the watch is lost")
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(watch())
+            yield
+
+    async def app(_scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+
+    async def serve() -> None:
+        async with living(Lifespan(app, running)):
+            fails.set()
+            async with asyncio.timeout(5):
+                await ended.wait()
+
+    with pytest.raises(ExceptionGroup):
+        await serve()
+    assert signals == [signal.SIGTERM]
+    assert "the watch is lost" in caplog.text

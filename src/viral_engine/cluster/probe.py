@@ -12,10 +12,13 @@ from psycopg.rows import dict_row
 from viral_engine.clock import Clock
 from viral_engine.cluster.addresses import LINK_OPTIONS
 from viral_engine.cluster.history import parse_history
+from viral_engine.cluster.links import answered_within
 from viral_engine.cluster.view import Answer, Observation
 from viral_engine.lsn import Lsn
 
 __all__ = ["NodeProbe"]
+
+Connection = psycopg.AsyncConnection[dict[str, object]]
 
 PROBE_LIMIT_S = 2.0
 
@@ -42,8 +45,8 @@ class NodeProbe:
         self._url = url
         self._name = f"viral-watch {machine}"
         self._position = files(__package__).joinpath("position.sql").read_bytes()
-        self._guarded = False
-        self._connection: psycopg.AsyncConnection[dict[str, object]] | None = None
+        self._guarded: bool | None = None  # not known yet
+        self._connection: Connection | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -64,8 +67,9 @@ class NodeProbe:
         """
         asked_at = clock.monotonic()
         try:
-            async with asyncio.timeout(PROBE_LIMIT_S):
-                answer = await self._ask()
+            connection = self._connection or await self._connected()
+            with answered_within(connection, PROBE_LIMIT_S - (clock.monotonic() - asked_at)):
+                answer = await self._ask(connection)
         except TimeoutError:
             await self._drop()
             return Observation(self.region, asked_at, None, f"no answer in {PROBE_LIMIT_S:g} s")
@@ -75,8 +79,9 @@ class NodeProbe:
             return Observation(self.region, asked_at, None, reason)
         return Observation(self.region, asked_at, answer)
 
-    async def _ask(self) -> Answer:
-        if self._connection is None:
+    async def _connected(self) -> Connection:
+        self._guarded = None
+        async with asyncio.timeout(PROBE_LIMIT_S):
             self._connection = await psycopg.AsyncConnection.connect(
                 self._url,
                 autocommit=True,
@@ -84,10 +89,14 @@ class NodeProbe:
                 application_name=self._name,
                 **LINK_OPTIONS,
             )
-            cursor = await self._connection.execute(IS_GUARDED)
+        return self._connection
+
+    async def _ask(self, connection: Connection) -> Answer:
+        if self._guarded is None:
+            cursor = await connection.execute(IS_GUARDED)
             self._guarded = (await cursor.fetchone() or {}).get("guarded") is True
         question = GUARDED % self._position if self._guarded else self._position
-        cursor = await self._connection.execute(question)
+        cursor = await connection.execute(question)
         row = await cursor.fetchone()
         if row is None or row["lsn"] is None:
             message = "the node has no position yet"

@@ -31,7 +31,7 @@ from viral_engine.errors import (
     ReplicaUnavailableError,
 )
 from viral_engine.lsn import Lsn
-from viral_engine.observe import Listener
+from viral_engine.observe import Event, Listener, PrimaryChanged
 from viral_engine.topology.model import Consistency
 
 __all__ = ["Databases", "ReadLoan", "RequestTransaction"]
@@ -121,6 +121,16 @@ class Databases:
         trace: TracebackType | None,
     ) -> None:
         await self._open.aclose()
+
+    def note(self, event: Event) -> None:
+        """Hear what was seen of the nodes, so that nobody waits on for one that is lost.
+
+        What reads there fails at once, and may be read elsewhere. What writes there fails only when
+        another node is the primary: before that its commit may still be acknowledged.
+        """
+        self._reads.note(event)
+        if isinstance(event, PrimaryChanged) and event.now is not None and self._primary:
+            self._primary.give_up_all_but(event.now)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Connection]:

@@ -15,7 +15,7 @@ from viral_engine.data.primary_pools import PrimaryPools
 from viral_engine.data.request import RequestRoute
 from viral_engine.data.token import SessionToken
 from viral_engine.errors import BusyError, ReplicaUnavailableError
-from viral_engine.observe import Listener
+from viral_engine.observe import Event, Listener, NodeLost, PrimaryChanged
 
 __all__ = ["Loan", "Loans"]
 
@@ -71,6 +71,13 @@ class Loans:
         trace: TracebackType | None,
     ) -> None:
         await self._open.aclose()
+
+    def note(self, event: Event) -> None:
+        """Hear that this region's node is lost, or the primary, and give up what is read there."""
+        if isinstance(event, NodeLost) and event.region == self._here and self.near:
+            self.near.give_up()
+        elif isinstance(event, PrimaryChanged) and event.was is not None and self.far:
+            self.far.give_up()
 
     async def lend(self, stack: AsyncExitStack, bound: RequestRoute | None) -> Loan:
         """Lend until ``stack`` is left; raise ReplicaUnavailableError when nobody can be read."""

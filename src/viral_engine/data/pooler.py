@@ -1,14 +1,13 @@
 from __future__ import annotations
 
-import asyncio
-import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 from psycopg_pool import PoolTimeout
+
+from viral_engine.cluster.links import answered_within
 
 __all__ = ["begin_reading", "begun_in_time", "let_it_only_read"]
 
@@ -46,22 +45,9 @@ def begun_in_time(connection: Connection) -> Iterator[None]:
 
     For the beginning of a transaction: nothing was done that could be lost.
     """
-    is_late = False
-
-    def break_off() -> None:
-        nonlocal is_late
-        is_late = True
-        # By a second descriptor: libpq keeps its own and sees the end of what it reads.
-        with socket.socket(fileno=os.dup(connection.pgconn.socket)) as same:
-            same.shutdown(socket.SHUT_RDWR)
-
-    limit = asyncio.get_running_loop().call_later(BEGIN_LIMIT_S, break_off)
     try:
-        yield
-    except psycopg.OperationalError as error:
-        if not is_late:
-            raise
+        with answered_within(connection, BEGIN_LIMIT_S):
+            yield
+    except TimeoutError as error:
         message = f"no transaction could be begun there in {BEGIN_LIMIT_S:g} s"
         raise PoolTimeout(message) from error
-    finally:
-        limit.cancel()

@@ -15,6 +15,7 @@ from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from viral_engine.cluster.addresses import LINK_OPTIONS
+from viral_engine.cluster.links import break_off
 from viral_engine.data.pooler import begin_reading, let_it_only_read
 from viral_engine.guards import Circuit, CircuitOpenError
 from viral_engine.observe import Listener
@@ -84,6 +85,7 @@ class LazyPool:
         self._opening = 0
         self._circuit = Circuit(circuit, failure=PoolTimeout, listener=listener)
         self._at_hand: list[Connection] = []
+        self._lent: set[Connection] = set()
         self._waiting: deque[asyncio.Future[Connection | None]] = deque()
 
     async def __aenter__(self) -> Self:
@@ -123,16 +125,27 @@ class LazyPool:
             except BaseException:
                 await self._let_go(connection)
                 raise
+        self._lent.add(connection)
         return connection
 
     async def give_back(self, connection: Connection) -> None:
         """Take a connection back; what was not committed on it is rolled back."""
+        self._lent.discard(connection)
         if connection.pgconn.transaction_status != TransactionStatus.IDLE or self._pool.closed:
             await self._let_go(connection)
         elif (waiter := self._longest_waiter()) is not None:
             waiter.set_result(connection)
         else:
             self._at_hand.append(connection)
+
+    def give_up(self) -> None:
+        """Break every connection off: whoever works with one gets an error at once.
+
+        For a server that is known to be lost. One that is frozen with its whole machine would else be
+        waited for until it goes on: its connections look well.
+        """
+        for connection in (*self._lent, *self._at_hand):
+            break_off(connection)
 
     async def _live_connection(self, *, looked_at: bool) -> Connection:
         give_up_at = monotonic() + LOAN_LIMIT_S

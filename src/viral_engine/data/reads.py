@@ -30,7 +30,7 @@ from viral_engine.errors import (
     WaitTimeoutError,
 )
 from viral_engine.lsn import Lsn
-from viral_engine.observe import Listener
+from viral_engine.observe import Event, Listener
 
 __all__ = ["Loan", "Reads"]
 
@@ -88,6 +88,10 @@ class Reads:
         trace: TracebackType | None,
     ) -> None:
         await self._open.aclose()
+
+    def note(self, event: Event) -> None:
+        """Hear what was seen of the nodes: what is being read at one that is lost fails at once."""
+        self._loans.note(event)
 
     def near_route(self, token: SessionToken | None) -> Route:
         """Return the route of a read that waits for nothing."""

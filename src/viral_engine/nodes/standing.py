@@ -10,6 +10,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from viral_engine.cluster.etcd import EtcdGateway, EtcdSnapshot
+from viral_engine.cluster.links import answered_within
 from viral_engine.cluster.primacy import Claim, primacy_key
 from viral_engine.cluster.wire import UnreachableError
 from viral_engine.lsn import Lsn
@@ -27,7 +28,7 @@ from viral_engine.nodes.primacy_desk import ask_desk
 __all__ = ["standing"]
 
 STEP_LIMIT = timedelta(seconds=1.5)
-DATABASE_LIMIT_S = 3.0
+DATABASE_LIMIT_S = 2
 
 
 def status_key(cluster: str) -> str:
@@ -66,14 +67,13 @@ async def _database(machine: Machine, settings: DatabaseSettings) -> dict[str, o
     silent = dict.fromkeys(("received", "replayed", "streaming", "timeline"))
     question = files(__package__).joinpath("standing.sql").read_bytes()
     try:
-        async with (
-            asyncio.timeout(DATABASE_LIMIT_S),
-            await psycopg.AsyncConnection.connect(
-                host=machine.private_ip, port=DATABASE_PORT, user=SUPERUSER, dbname="postgres",
-                password=settings.superuser_password, row_factory=dict_row, autocommit=True,
-            ) as node,
-        ):  # fmt: skip
-            row = await (await node.execute(question)).fetchone()
+        async with await psycopg.AsyncConnection.connect(
+            host=machine.private_ip, port=DATABASE_PORT, user=SUPERUSER, dbname="postgres",
+            password=settings.superuser_password, row_factory=dict_row, autocommit=True,
+            connect_timeout=DATABASE_LIMIT_S,
+        ) as node:  # fmt: skip
+            with answered_within(node, DATABASE_LIMIT_S):
+                row = await (await node.execute(question)).fetchone()
     except (psycopg.Error, OSError, TimeoutError):
         return {"role": "unknown", **silent}
     assert row is not None, "it selects from one row"

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import signal
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
@@ -8,13 +10,16 @@ from viral_engine.web.asgi import App, Message, Receive, Scope, Send
 
 __all__ = ["Lifespan"]
 
+_log = logging.getLogger("viral_engine")
+
 Running = Callable[[], AbstractAsyncContextManager[object]]
 
 
 class Lifespan:
     """Runs something as long as a server runs an app: begun before the app, ended after it.
 
-    An app without a lifespan of its own gets one that does only that.
+    An app without a lifespan of its own gets one that does only that. What ends before the server
+    asks for it has failed: that is logged, and the process ends by SIGTERM.
     """
 
     def __init__(self, app: App, running: Running) -> None:
@@ -79,11 +84,19 @@ class _Held:
         waiting.cancel()
         if self._task.done():
             await self._task
+        self._task.add_done_callback(self._end_of)
 
     async def end(self) -> None:
         self._is_over.set()
         if self._task is not None:
             await self._task
+
+    def _end_of(self, task: asyncio.Task[None]) -> None:
+        """End the process with what it cannot serve without, as a signal does, to be started again."""
+        if self._is_over.is_set() or task.cancelled():
+            return
+        _log.critical("what the app runs on has failed, and so it ends", exc_info=task.exception())
+        signal.raise_signal(signal.SIGTERM)
 
     async def _hold(self, ready: asyncio.Event) -> None:
         async with self._running():

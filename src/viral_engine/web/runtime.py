@@ -161,6 +161,7 @@ class Runtime:
     def _note(self, event: Event) -> None:
         log_event(event)
         self.metrics(event)
+        self.databases.note(event)
 
     @asynccontextmanager
     async def _running(self) -> AsyncIterator[None]:
