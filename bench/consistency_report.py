@@ -27,6 +27,7 @@ def outcome(found: Found) -> Outcome:
     table = list(aligned([tuple(row) for row in zip(labels, *columns, strict=True)]))
     table.append(f"write in {HOME} itself, p50: {_ms(_p50(found.tallies[NEARBY].write_ms))}; round "
                  f"trip {found.round_trip_ms:g} ms; CPUs left over {found.idle:.0%}")  # fmt: skip
+    table += _raced(found.tallies.get(ALONE, Tally()))
     figures = {arm: _figures(tally) for arm, tally in found.tallies.items()}
     return Outcome("own-writes", table, promises(found), {"plan": asdict(found.plan), **figures})
 
@@ -50,6 +51,18 @@ def promises(found: Found) -> list[Promise]:
                 judged(None if wait is None else wait <= MOST_WAIT_MS, (*waits, *doubts),
                        f"{wait or 0:.1f} ms"), is_aim=True),
     ]  # fmt: skip
+
+
+def _raced(tally: Tally) -> Sequence[str]:
+    """Return a line on the reads that were made while their write was on its way to the replica."""
+    read, waited = tally.reads.get(ReadOf.SEEN, 0), tally.waited_ms
+    if not read or len(waited) > read:
+        return ()
+    all_of_them = [0.0] * (read - len(waited)) + waited
+    p50, p99 = _ms(_p50(waited)) or "-", _ms(quantile(all_of_them, 0.99))
+    return (
+        f"reads that raced their write: {read}; {len(waited)} waited, p50 {p50}; p99 of all {p99}",
+    )
 
 
 def stale(found: Found) -> Verdict:

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import pytest
-from bench.consistency import CONTROL, NEARBY, OURS, Found, Plan
+from bench.consistency import ALONE, CONTROL, NEARBY, OURS, Found, Plan
 from bench.consistency_report import outcome, promises, stale
 from bench.figures import Effort, State
 from bench.own_writes import Keeps, ReadOf, Tally, losses_in, read_of
@@ -114,3 +115,12 @@ def test_too_few_waits_have_no_99th_percentile_and_do_not_decide() -> None:
     assert told.promises[3].verdict.state is State.UNKNOWN
     assert told.promises[3].is_aim
     assert told.kept
+
+
+def test_reads_that_waited_for_nothing_count_in_what_all_of_them_waited() -> None:
+    raced = replace(tally(), waited_ms=[*[4.0] * 98, 9.0, 9.0])
+    seen = found(tally(), tally(stale=1))
+    told = outcome(replace(seen, tallies={**seen.tallies, ALONE: raced}))
+    line = "reads that raced their write: 300; 100 waited, p50 4.0 ms; p99 of all 4.0 ms"
+    assert line in told.table
+    assert told.promises[3].verdict.state is State.BROKEN  # those that waited are judged alone

@@ -12,7 +12,7 @@ from viral_engine.lsn import Lsn
 __all__ = ["ReplayWatcher"]
 
 FIRST_DELAY_S = 0.001
-LONGEST_DELAY_S = 0.010
+LONGEST_DELAY_S = 0.003
 
 _Waiter = tuple[Lsn, int, "asyncio.Future[int]"]
 
@@ -20,7 +20,7 @@ _Waiter = tuple[Lsn, int, "asyncio.Future[int]"]
 class ReplayWatcher:
     """Wakes those who wait for a replica to replay a position, by one question for all of them.
 
-    It asks only while somebody waits: every 1 ms while the replica advances, up to every 10 ms
+    It asks only while somebody waits: every 1 ms while the replica advances, up to every 3 ms
     while it stands. Whoever comes is registered first and the replica is asked after that, so a
     position that was reached in between is not missed.
     """

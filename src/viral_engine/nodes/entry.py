@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias, assert_never
 
 from viral_engine.errors import ViralError
 from viral_engine.nodes.guard import guarded
+from viral_engine.nodes.kernel import keep_windows_open
 from viral_engine.nodes.machine import Machine
 from viral_engine.nodes.privileges import drop_privileges
 
@@ -23,6 +24,8 @@ def main(kind: Kind, environ: Mapping[str, str]) -> int:
     """
     try:
         machine = Machine.from_environ(environ)
+        if kind == "database":
+            keep_windows_open()  # while it may: what follows gives up root
         account = drop_privileges(machine.data)
         machine.data.mkdir(parents=True, exist_ok=True)
     except ViralError as error:

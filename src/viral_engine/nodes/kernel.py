@@ -4,6 +4,8 @@ import ctypes
 import os
 import signal
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 __all__ = [
     "CAP_DAC_OVERRIDE",
@@ -13,6 +15,7 @@ __all__ = [
     "die_with_parent",
     "keep_capabilities_across_setuid",
     "keep_only_capability",
+    "keep_windows_open",
 ]
 
 # From linux/capability.h and linux/prctl.h, which Python does not carry.
@@ -63,6 +66,16 @@ def die_with_parent(parent: int) -> None:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before the mark was set
         os._exit(1)
+
+
+def keep_windows_open() -> None:
+    """Let TCP keep what it has found a way to hold, after a pause too, where that may be changed here.
+
+    What a database sends to another region is mostly less than that and comes in bursts: a few
+    hundred kilobytes after a quiet second would else take a round trip for each 100.
+    """
+    with suppress(OSError):  # not Linux, or not our network's to change
+        Path("/proc/sys/net/ipv4/tcp_slow_start_after_idle").write_text("0", encoding="ascii")
 
 
 def adopt_orphans() -> None:

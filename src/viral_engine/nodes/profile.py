@@ -27,6 +27,9 @@ POSTGRES_PARAMETERS: JsonObject = {
     "max_replication_slots": 10,
     "min_wal_size": "80MB",
     "max_wal_size": "1GB",
+    # All of it crosses an ocean, and a page that is written whole is a burst of it. Built without
+    # lz4, as the packaged server is, PostgreSQL has only its own way.
+    "wal_compression": "pglz",
     # Enough for a rewind, and a bound on what a lost region may hold back.
     "wal_keep_size": "128MB",
     "max_slot_wal_keep_size": "2GB",
