@@ -31,7 +31,7 @@ FLY_API = "https://api.machines.dev"
 FOLDER_OF_IMAGE = "/app"
 """Where an image has the user's app."""
 
-to_option = click.option("--to", type=click.Choice(["globe", "fly"]), default="globe",
+to_option = click.option("--to", "--on", "to", type=click.Choice(["globe", "fly"]), default="globe",
                          show_default=True, help="The globe that runs, or Fly.io.")  # fmt: skip
 file_option = click.option("--file", "-f", type=click.Path(path_type=Path, dir_okay=False),
                            help="Default: what viral up read; with --to fly, viral.toml of this folder.")  # fmt: skip
