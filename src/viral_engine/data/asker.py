@@ -12,6 +12,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.generators import execute
 
 from viral_engine.cluster.addresses import LINK_OPTIONS
+from viral_engine.cluster.links import answered_within
 from viral_engine.errors import NodeGoneError
 
 __all__ = ["SharedQuestion"]
@@ -91,14 +92,18 @@ class SharedQuestion(Generic[T]):
             self._fail(str(error))
 
     async def _connect(self) -> None:
+        connection = None
         try:
             async with asyncio.timeout(ANSWER_LIMIT_S):
                 connection = await psycopg.AsyncConnection.connect(
                     **self._parameters, autocommit=True
                 )
+            with answered_within(connection, ANSWER_LIMIT_S):
                 connection.pgconn.send_prepare(_NAME, self._statement)
                 (prepared,) = await connection.wait(execute(connection.pgconn))
         except (psycopg.Error, OSError, TimeoutError) as error:
+            if connection is not None:
+                await connection.close()
             self._fail(str(error) or "it could not be reached in 2 s")
             return
         if prepared.status != pq.ExecStatus.COMMAND_OK:
