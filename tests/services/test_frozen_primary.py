@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import timedelta
 
 import psutil
 import psycopg
@@ -132,17 +133,24 @@ async def test_what_is_answered_in_time_is_not_broken_off(postgres_pair: Postgre
     break_off(connection)
 
 
-async def test_a_write_at_a_frozen_primary_is_given_up_when_another_is_known_and_not_before(
-    postgres_pair: PostgresPair, numbers: str
-) -> None:
+LOST, NEXT, SAME = (
+    PrimaryChanged("iad", None), PrimaryChanged(None, "lhr"), PrimaryChanged(None, "iad")
+)  # fmt: skip
+
+
+@asynccontextmanager
+async def writer(
+    pair: PostgresPair, database: str, *, guarded: bool = True, commit_limit: timedelta = SOON
+) -> AsyncIterator[tuple[Databases, asyncio.Task[None]]]:
+    """Databases of which the primary is ``iad``, and a write that is under way there."""
     iad = NodeView(
-        "iad", Role.PRIMARY, 1, Lsn(1), 0.0, reachable=True, observed_at=0.0, guarded=True,
+        "iad", Role.PRIMARY, 1, Lsn(1), 0.0, reachable=True, observed_at=0.0, guarded=guarded,
         holds_primacy=True,
     )  # fmt: skip
-    urls = {"iad": postgres_pair.primary.url(numbers), "lhr": postgres_pair.replica.url(numbers)}
+    urls = {"iad": pair.primary.url(database), "lhr": pair.replica.url(database)}
     databases = Databases(
         DatabaseAddresses(primary=urls["iad"], nodes=urls), here="lhr", machine="m1",
-        view=lambda: ClusterView("iad", (iad,)),
+        view=lambda: ClusterView("iad", (iad,)), commit_limit=commit_limit,
     )  # fmt: skip
     begun = asyncio.Event()
 
@@ -154,13 +162,53 @@ async def test_a_write_at_a_frozen_primary_is_given_up_when_another_is_known_and
     async with databases:
         writing = asyncio.create_task(write())
         await begun.wait()
+        yield databases, writing
+
+
+async def goes_on(writing: asyncio.Task[None]) -> bool:
+    done, _ = await asyncio.wait({writing}, timeout=1)
+    return not done
+
+
+async def fails(writing: asyncio.Task[None]) -> None:
+    async with asyncio.timeout(HANGS / 2):
+        with pytest.raises(NoPrimaryError):
+            await writing
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+async def test_a_write_at_a_frozen_primary_is_given_up_when_another_is_known_and_not_before(
+    postgres_pair: PostgresPair, numbers: str, *, guarded: bool
+) -> None:
+    async with writer(postgres_pair, numbers, guarded=guarded) as (databases, writing):
         with frozen(postgres_pair.primary):
             databases.note(NodeLost("iad", "no answer in 2 s"))
-            databases.note(PrimaryChanged("iad", None))
-            done, _ = await asyncio.wait({writing}, timeout=1)
-            assert not done
-            databases.note(PrimaryChanged(None, "lhr"))
-            async with asyncio.timeout(HANGS / 2):
-                with pytest.raises(NoPrimaryError):
-                    await writing
+            databases.note(LOST)
+            assert await goes_on(writing)
+            databases.note(NEXT)
+            await fails(writing)
         assert await stored(postgres_pair.primary, numbers) == []
+
+
+async def test_where_nobody_follows_a_write_is_given_up_after_as_long_as_a_commit_may_take(
+    postgres_pair: PostgresPair, numbers: str
+) -> None:
+    limit = timedelta(seconds=0.3)
+    async with writer(postgres_pair, numbers, commit_limit=limit) as (databases, writing):
+        with frozen(postgres_pair.primary):
+            databases.note(LOST)
+            await fails(writing)
+
+
+async def test_a_primary_that_was_silent_for_a_moment_loses_no_write(
+    postgres_pair: PostgresPair, numbers: str
+) -> None:
+    limit = timedelta(seconds=0.3)
+    async with writer(postgres_pair, numbers, commit_limit=limit) as (databases, writing):
+        with frozen(postgres_pair.primary):
+            databases.note(LOST)
+            databases.note(SAME)
+            assert await goes_on(writing)
+        await writing
+        databases.note(PrimaryChanged("iad", "lhr"))
+        assert await stored(postgres_pair.primary, numbers) == [7]

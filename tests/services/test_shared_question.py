@@ -6,6 +6,7 @@ import asyncio
 from datetime import timedelta
 
 import psycopg
+import pytest
 import uvloop
 from tests.services.postgres_pair import PostgresPair
 
@@ -81,3 +82,17 @@ async def test_a_node_that_is_silent_is_given_up_after_two_seconds_and_asked_ane
         async with asyncio.timeout(5):
             answers = await asyncio.gather(asked.answer(), asked.answer(), return_exceptions=True)
         assert all(isinstance(answer, ReplicaUnavailableError) for answer in answers)
+
+
+async def test_a_farewell_before_the_question_is_sent_fails_who_asked_and_nobody_after(
+    postgres_pair: PostgresPair,
+) -> None:
+    async with question(postgres_pair.primary.url()) as asked:
+        await asked.answer()
+        unlucky = asyncio.ensure_future(asked.answer())
+        asyncio.get_running_loop().call_soon(asked._fail, "it ended the connection")
+        with pytest.raises(ReplicaUnavailableError):
+            await unlucky
+        async with asyncio.timeout(5):
+            await asyncio.gather(*(asked.answer() for _ in range(3)))
+            await asked.answer()

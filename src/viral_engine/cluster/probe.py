@@ -60,15 +60,18 @@ class NodeProbe:
         await self._drop()
 
     async def ask(self, clock: Clock) -> Observation:
-        """Ask once, connecting first where needed; an answer takes at most 2 s.
+        """Ask once: an answer takes at most 2 s, and 2 s more where it has to connect first.
 
         Never raises for a node that is absent, refuses or is silent: that is its observation.
         The time of an observation is that of the question, so that it is never younger than true.
         """
         asked_at = clock.monotonic()
         try:
-            connection = self._connection or await self._connected()
-            with answered_within(connection, PROBE_LIMIT_S - (clock.monotonic() - asked_at)):
+            connection = self._connection
+            if connection is None:
+                connection = await self._connected()
+                asked_at = clock.monotonic()
+            with answered_within(connection, PROBE_LIMIT_S):
                 answer = await self._ask(connection)
         except TimeoutError:
             await self._drop()

@@ -62,17 +62,23 @@ class ReplayWatcher:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Watch while the block runs; whoever still waits at its end is woken."""
-        task = asyncio.create_task(self._run(), name="watch replay")
+        """Watch while the block runs, as ``run``."""
+        task = asyncio.create_task(self.run(), name="watch replay")
         try:
             yield
         finally:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+
+    async def run(self) -> None:
+        """Watch until cancelled; whoever still waits then is woken."""
+        try:
+            await self._watch()
+        finally:
             self._settle(None)
 
-    async def _run(self) -> None:
+    async def _watch(self) -> None:
         delay, before = FIRST_DELAY_S, None
         while True:
             if not self._waiters:

@@ -115,10 +115,12 @@ class ClusterWatcher:
             self._view = self._view.with_replayed(region, lsn)
 
     async def __aenter__(self) -> Self:
-        for region, replay in self._replays.items():
-            await self._tasks.enter_async_context(self._replay_probes[region])
-            await self._tasks.enter_async_context(replay.running())
+        for probe in self._replay_probes.values():
+            await self._tasks.enter_async_context(probe)
         group = await self._tasks.enter_async_context(asyncio.TaskGroup())
+        for region, replay in self._replays.items():
+            task = group.create_task(replay.run(), name=f"watch replay {region}")
+            self._tasks.callback(task.cancel)
         for probe in self._probes.values():
             task = group.create_task(self._watch(probe), name=f"watch {probe.region}")
             self._tasks.callback(task.cancel)

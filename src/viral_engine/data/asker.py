@@ -79,7 +79,14 @@ class SharedQuestion(Generic[T]):
 
     def _ask(self) -> None:
         loop = asyncio.get_running_loop()
+        if self._asked:
+            return  # whoever came since is asked for with the answer to it
+        if not self._waiting:
+            self._is_busy = False  # who wanted to know was told of a failure meanwhile
+            return
         if self._connection is None:
+            if self._connecting and not self._connecting.done():
+                return  # it asks for all who wait then
             self._connecting = loop.create_task(self._connect(), name="connect to ask")
             return
         self._asked, self._waiting = self._waiting, []

@@ -125,12 +125,11 @@ class Databases:
     def note(self, event: Event) -> None:
         """Hear what was seen of the nodes, so that nobody waits on for one that is lost.
 
-        What reads there fails at once, and may be read elsewhere. What writes there fails only when
-        another node is the primary: before that its commit may still be acknowledged.
+        What reads there fails at once, and may be read elsewhere; what writes there, as ``Writes.note``.
         """
         self._reads.note(event)
-        if isinstance(event, PrimaryChanged) and event.now is not None and self._primary:
-            self._primary.give_up_all_but(event.now)
+        if isinstance(event, PrimaryChanged) and self._writes:
+            self._writes.note(event)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Connection]:

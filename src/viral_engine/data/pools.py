@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from time import monotonic
 from types import TracebackType
 from typing import Any, Self
+from weakref import WeakSet
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -70,9 +71,10 @@ class LazyPool:
         elif read_only:
             given = parameters.get("options", "")
             parameters["options"] = f"{given} -c default_transaction_read_only=on".strip()
+        self._all: WeakSet[Connection] = WeakSet()
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             kwargs={**parameters, "autocommit": True},
-            configure=let_it_only_read if self._begins else None,
+            configure=self._known,
             open=False,
             min_size=0,
             max_size=size,
@@ -85,7 +87,6 @@ class LazyPool:
         self._opening = 0
         self._circuit = Circuit(circuit, failure=PoolTimeout, listener=listener)
         self._at_hand: list[Connection] = []
-        self._lent: set[Connection] = set()
         self._waiting: deque[asyncio.Future[Connection | None]] = deque()
 
     async def __aenter__(self) -> Self:
@@ -125,12 +126,10 @@ class LazyPool:
             except BaseException:
                 await self._let_go(connection)
                 raise
-        self._lent.add(connection)
         return connection
 
     async def give_back(self, connection: Connection) -> None:
         """Take a connection back; what was not committed on it is rolled back."""
-        self._lent.discard(connection)
         if connection.pgconn.transaction_status != TransactionStatus.IDLE or self._pool.closed:
             await self._let_go(connection)
         elif (waiter := self._longest_waiter()) is not None:
@@ -144,8 +143,13 @@ class LazyPool:
         For a server that is known to be lost. One that is frozen with its whole machine would else be
         waited for until it goes on: its connections look well.
         """
-        for connection in (*self._lent, *self._at_hand):
+        for connection in list(self._all):
             break_off(connection)
+
+    async def _known(self, connection: Connection) -> None:
+        self._all.add(connection)
+        if self._begins:
+            await let_it_only_read(connection)
 
     async def _live_connection(self, *, looked_at: bool) -> Connection:
         give_up_at = monotonic() + LOAN_LIMIT_S

@@ -88,11 +88,6 @@ class PrimaryPools:
         for pool in (self._common, *self._straight.values()):
             pool.give_up()
 
-    def give_up_all_but(self, region: str) -> None:
-        """Break off what leads straight to a node that was the primary before that of ``region``."""
-        for other in self._straight.keys() - {region}:
-            self._straight[other].give_up()
-
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """Lend a connection to the primary for a block; else as ``LazyPool.borrow``."""

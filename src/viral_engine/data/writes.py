@@ -13,6 +13,7 @@ import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg_pool import PoolTimeout
 
+from viral_engine.cluster.links import break_off
 from viral_engine.data.commit import Commit, commit, commit_message
 from viral_engine.data.pooler import begun_in_time
 from viral_engine.data.pools import LOAN_LIMIT_S, Connection, LazyPool, PoolBusy
@@ -25,6 +26,7 @@ from viral_engine.errors import (
     OneRegionError,
     UnknownOutcomeError,
 )
+from viral_engine.observe import PrimaryChanged
 from viral_engine.topology.model import Consistency
 
 __all__ = ["COMMIT_LIMIT", "OpenTransaction", "Writes", "first_line", "is_gone"]
@@ -116,6 +118,10 @@ class Writes:
         self._strong = asyncio.Semaphore(max(1, size * 7 // 10))
         self._doubts = 0
         self._cleared = 0
+        self._open: set[OpenTransaction] = set()
+        self._of_last: frozenset[OpenTransaction] = frozenset()
+        self._last_primary: str | None = None
+        self._giving_up: asyncio.TimerHandle | None = None
 
     @property
     def in_doubt(self) -> bool:
@@ -131,8 +137,31 @@ class Writes:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self._giving_up:
+            self._giving_up.cancel()
         if self._under_way:
             await asyncio.wait(self._under_way, timeout=self._limit)
+
+    def note(self, event: PrimaryChanged) -> None:
+        """Hear that the primary is lost, or another one: nobody waits on for the one before.
+
+        What was under way there is given up when another node is the primary, or when none is for as
+        long as a commit is waited for. Not sooner: it may have been silent for a moment only, and
+        what it acknowledges until then is done.
+        """
+        if event.was is not None:
+            self._last_primary, self._of_last = event.was, frozenset(self._open)
+        if self._giving_up:
+            self._giving_up.cancel()
+        if event.now is None:
+            loop = asyncio.get_running_loop()
+            self._giving_up = loop.call_later(self._limit, self._give_up)
+        elif event.now != self._last_primary:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        for transaction in self._of_last & self._open:
+            break_off(transaction.connection)
 
     @asynccontextmanager
     async def begun(
@@ -199,7 +228,9 @@ class Writes:
             if isinstance(error, PoolTimeout):
                 raise NoPrimaryError(first_line(error)) from error
             raise
-        return OpenTransaction(self, pool, connection, consistency, leave=leave)
+        transaction = OpenTransaction(self, pool, connection, consistency, leave=leave)
+        self._open.add(transaction)
+        return transaction
 
     async def _entered(self, consistency: Consistency) -> Callable[[], None]:
         """Return what is to be called once the transaction is over."""
@@ -252,6 +283,7 @@ class Writes:
         try:
             await transaction.pool.give_back(connection)
         finally:
+            self._open.discard(transaction)
             transaction.leave()
 
     def _note_end(self, task: asyncio.Task[Commit]) -> None:

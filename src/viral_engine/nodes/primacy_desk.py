@@ -75,7 +75,7 @@ async def _taken(keeper: PrimacyKeeper, reader: asyncio.StreamReader) -> bool:
         take.cancel()
         gone.cancel()
         await asyncio.gather(take, gone, return_exceptions=True)
-    return take in done
+    return take in done and take.exception() is None
 
 
 def _shown(keeper: PrimacyKeeper) -> dict[str, object]:

@@ -81,7 +81,10 @@ async def _look(
     for member in cluster.members:
         if member.region == machine.region:
             continue
-        leader = await gateway.status(member)
+        try:
+            leader = await gateway.status(member)
+        except UnreachableError:
+            continue  # the silent one may be another than the leader
         lease = await gateway.lease_on(leader_key(machine.cluster))
         if should_campaign(own, leader, lease):
             await gateway.move_leader(member, own.member)
