@@ -15,7 +15,7 @@ up: $(READY) ## Run Viral Engine in two regions on this machine (ARGS="--regions
 	@exec $(BIN)/viral up $(ARGS)
 
 test: $(READY) ## Run every test, two at a time (ARGS="-k replay", and -n 0 for one)
-	@exec $(BIN)/pytest $(SUITES) -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@exec $(BIN)/pytest $(SUITES) -n 2 --no-loadscope-reorder $(ARGS)
 
 long: $(READY) ## Run the tests that take minutes of a quiet machine
 	@exec $(BIN)/pytest $(SUITES) -m long $(ARGS)

@@ -157,16 +157,3 @@ def wan_globe(globe: GlobeUnderTest) -> GlobeUnderTest:
     if not globe.is_wan:
         pytest.skip("this fault needs packets between regions; it runs in wan")
     return globe
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One globe at a time: all tests of a mode run together."""
-    mine = [item for item in items if "/globe/" in str(item.path)]
-    others = [item for item in items if item not in mine]
-
-    def place(item: pytest.Item) -> int:
-        callspec = getattr(item, "callspec", None)
-        mode = callspec.params.get("globe") if callspec else None
-        return {"flat": 1, "wan": 2}.get(mode or "", 0)
-
-    items[:] = [*others, *sorted(mine, key=place)]

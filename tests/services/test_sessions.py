@@ -16,8 +16,11 @@ from tests.services.task_service import both_regions, environ_of, user_of
 from viral_engine.clock import wait_until
 
 _SOON = timedelta(seconds=10)
-# How often the process that waits for the replica was asked: it has a connection of its own.
-_WATCHERS = "select count(*) from pg_stat_activity where application_name like 'viral-watch lhr%'"
+# Who asked the replica where it stands: whoever waits for it has a connection of their own.
+_WATCHERS = """
+select count(*) from pg_stat_activity
+where application_name like 'viral-watch lhr%' and query like '%lag_seconds%'
+"""
 
 
 @dataclass
