@@ -19,7 +19,7 @@ _SOON = timedelta(seconds=10)
 # Who asked the replica where it stands: whoever waits for it has a connection of their own.
 _WATCHERS = """
 select count(*) from pg_stat_activity
-where application_name like 'viral-watch lhr%' and query like '%lag_seconds%'
+where application_name like 'viral-watch lhr%' and query like '%received_tli%'
 """
 
 
