@@ -21,9 +21,9 @@ class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
         return GLOBES if nodeid.startswith(GLOBES) else nodeid.partition("::")[0]
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Let what a worker starts be interrupted: the worker ignores that, and its children would too."""
-    if hasattr(config, "workerinput"):
+def pytest_configure() -> None:
+    """Let what a test starts be interrupted: begun in the background, or by a worker, it would not be."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
