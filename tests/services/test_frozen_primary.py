@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, asynccontextmanager
 from datetime import timedelta
 
 import psutil
@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route as Path
+from tests.services import nodes_world
 from tests.services.postgres_pair import PostgresPair, Server
 from tests.services.strong_world import (
     SOON,
@@ -40,19 +41,10 @@ HANGS = 8.0
 """Seconds after which nobody had an answer; what is lost is known to be so after 3."""
 
 
-@contextmanager
-def frozen(server: Server) -> Iterator[None]:
+def frozen(server: Server) -> AbstractContextManager[None]:
     """Stop every process of a server where it is, until the block ends."""
     first = psutil.Process(int((server.folder / "postmaster.pid").read_text().split()[0]))
-    processes = [first, *first.children()]
-    for process in processes:
-        process.suspend()
-    try:
-        yield
-    finally:
-        for process in processes:
-            with suppress(psutil.NoSuchProcess):
-                process.resume()
+    return nodes_world.frozen([first, *first.children()])
 
 
 @asynccontextmanager
