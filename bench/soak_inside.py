@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -58,8 +59,10 @@ def bursts(database: Connection, pauses: Sequence[tuple[float, float]]) -> Mappi
 
 def _replaying(postmaster: int) -> psutil.Process:
     for child in psutil.Process(postmaster).children():
-        if "startup" in " ".join(child.cmdline()):  # "postgres: NAME OF THE CLUSTER: startup ..."
-            return child
+        with suppress(psutil.NoSuchProcess):
+            # It calls itself "postgres: NAME OF THE CLUSTER: startup ...".
+            if "startup" in " ".join(child.cmdline()):
+                return child
     raise LookupError("this database replays nothing: it is no standby")
 
 

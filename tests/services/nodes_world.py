@@ -182,6 +182,20 @@ def world(
                     stray.kill()
 
 
+def command_of(process: psutil.Process) -> str:
+    """Return the command of a process in one line; nothing of one that has just ended."""
+    with suppress(psutil.Error):
+        return " ".join(process.cmdline())
+    return ""
+
+
+def is_over(process: psutil.Process) -> bool:
+    """Return whether a process has ended, collected by its parent or not."""
+    with suppress(psutil.NoSuchProcess):
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    return True
+
+
 def processes_in(folder: Path) -> list[psutil.Process]:
     """Return the living processes of a folder's machines, by their command, place or environment."""
     found = []

@@ -18,7 +18,7 @@ from typing import Any, cast
 import psutil
 import psycopg
 import pytest
-from tests.services.nodes_world import NODES, World, processes_in, world
+from tests.services.nodes_world import NODES, World, command_of, processes_in, world
 
 from viral_engine.clock import wait_until
 from viral_engine.cluster.etcd import EtcdGateway
@@ -156,7 +156,7 @@ async def test_what_is_killed_inside_a_machine_is_started_again(trio: World) -> 
         return {
             one.pid
             for one in processes_in(trio.folder / "iad")
-            if any(mark in " ".join(one.cmdline()) for mark in marks)
+            if any(mark in command_of(one) for mark in marks)
         }
 
     old = engines()
@@ -186,7 +186,7 @@ async def test_a_machine_that_is_killed_leaves_no_process_behind(trio: World, si
     victim = machine.pid
     if side == "inner":
         (victim,) = (child.pid for child in psutil.Process(machine.pid).children())
-    assert any("postgres" in " ".join(one.cmdline()) for one in processes_in(trio.folder / region))
+    assert any("postgres" in command_of(one) for one in processes_in(trio.folder / region))
     os.kill(victim, signal.SIGKILL)
     await wait_until(
         lambda: processes_in(trio.folder / region) == [],

@@ -14,7 +14,15 @@ from datetime import timedelta
 import psutil
 import psycopg
 import pytest
-from tests.services.nodes_world import PASSWORDS, World, frozen, processes_in, world
+from tests.services.nodes_world import (
+    PASSWORDS,
+    World,
+    command_of,
+    frozen,
+    is_over,
+    processes_in,
+    world,
+)
 
 from viral_engine.clock import wait_until
 from viral_engine.errors import DatabaseError, NoPrimaryError
@@ -97,7 +105,7 @@ def connection(here: World, region: str) -> psycopg.Connection:
 def part(here: World, region: str, mark: str) -> list[psutil.Process]:
     """Return the processes of a machine whose command has the mark."""
     family = processes_in(here.folder / region)
-    return [one for one in family if mark in " ".join(one.cmdline())]
+    return [one for one in family if mark in command_of(one)]
 
 
 def postmaster(here: World, region: str) -> int:
@@ -235,7 +243,7 @@ async def test_a_primary_without_a_way_to_etcd_is_killed_when_its_claim_ends(tri
     with frozen([*part(trio, old, "patroni_start"), *stores]):
         begun = time.monotonic()
         await wait_until(
-            lambda: not head.is_running() or head.status() == psutil.STATUS_ZOMBIE,
+            lambda: is_over(head),
             timeout=timedelta(seconds=10),
             waiting_for="PostgreSQL to be killed",
         )

@@ -17,6 +17,7 @@ import psutil
 import pytest
 import pytest_asyncio
 from tests.services.namespaces import require_namespaces, run_again_inside
+from tests.services.nodes_world import is_over
 
 from viral_engine.clock import wait_until
 from viral_engine.errors import GlobeError
@@ -370,10 +371,7 @@ async def test_the_hub_dies_with_its_owner() -> None:
         hubs = psutil.Process(owner.pid).children()
         assert len(hubs) == 1
         owner.send_signal(signal.SIGKILL)
-    await wait_until(
-        lambda: not hubs[0].is_running() or hubs[0].status() == psutil.STATUS_ZOMBIE,
-        timeout=SOON, waiting_for="the hub to end",
-    )  # fmt: skip
+    await wait_until(lambda: is_over(hubs[0]), timeout=SOON, waiting_for="the hub to end")
 
 
 async def test_a_hub_that_died_is_told_to_whoever_changes_the_network() -> None:
