@@ -122,6 +122,13 @@ def test_exec_has_the_latencies_of_its_region(wan_globe: GlobeUnderTest) -> None
     assert float(far.out) >= 0.075  # one round trip to iad, and no less
 
 
+def test_databases_keep_the_windows_of_their_connections_open(wan_globe: GlobeUnderTest) -> None:
+    machines = wan_globe.viral("machines", "--json").json
+    for machine in (one for one in machines if one["role"] == "database"):
+        found = wan_globe.inside(machine, "cat", "/proc/sys/net/ipv4/tcp_slow_start_after_idle")
+        assert found["stdout"].strip() == "0", found
+
+
 def test_d01_machines_find_each_other_by_name_and_nothing_else(wan_globe: GlobeUnderTest) -> None:
     machines = wan_globe.viral("machines", "--json").json
     app = next(m for m in machines if m["role"] == "app" and m["region"] == "lhr")

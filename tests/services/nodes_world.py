@@ -150,9 +150,10 @@ class World:
 @contextmanager
 def frozen(processes: list[psutil.Process]) -> Iterator[None]:
     """Stop processes where they are until the block ends, as a machine that sleeps does."""
-    for process in processes:
-        process.suspend()
     try:
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.suspend()
         yield
     finally:
         for process in processes:

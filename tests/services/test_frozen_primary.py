@@ -37,6 +37,9 @@ from viral_engine.lsn import Lsn
 from viral_engine.observe import NodeLost, PrimaryChanged
 from viral_engine.topology.model import Consistency
 
+SLEEPING = """
+select count(*) from pg_stat_activity where datname = current_database() and wait_event = 'PgSleep'
+"""
 HANGS = 8.0
 """Seconds after which nobody had an answer; what is lost is known to be so after 3."""
 
@@ -144,16 +147,17 @@ async def writer(
         DatabaseAddresses(primary=urls["iad"], nodes=urls), here="lhr", machine="m1",
         view=lambda: ClusterView("iad", (iad,)), commit_limit=commit_limit,
     )  # fmt: skip
-    begun = asyncio.Event()
 
     async def write() -> None:
         async with databases.writing(Consistency.EVENTUAL) as connection:
-            begun.set()
-            await connection.execute("insert into t select 7 from pg_sleep(0.2)")
+            await connection.execute("insert into t select 7 from pg_sleep(0.5)")
+
+    async def is_under_way() -> bool:
+        return await pair.primary.ask(SLEEPING, database) == 1
 
     async with databases:
         writing = asyncio.create_task(write())
-        await begun.wait()
+        await wait_until(is_under_way, timeout=SOON, waiting_for="the write to be under way")
         yield databases, writing
 
 

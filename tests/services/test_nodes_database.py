@@ -109,22 +109,7 @@ async def test_status_tells_roles_positions_and_leaders_and_that_nothing_was_cla
 
 
 async def test_the_witness_draws_the_leadership_of_etcd_to_itself(trio: World) -> None:
-    async def etcd() -> tuple[object, int]:
-        said = cast("dict[str, Any]", (await ctl.status(trio.environ("lhr")))["etcd"])
-        return said["leader"], max(one["term"] or 0 for one in said["members"])
-
-    _, before = await etcd()
-
-    async def led_by_witness() -> bool:
-        leader, term = await etcd()
-        return leader == "yyz" and term >= before + 2  # each move is a term: there, and back
-
-    # The witness may draw it back before etcd has looked whether it moved, which then is an error.
-    with suppress(DatabaseError):
-        await ctl.move_etcd_leader(trio.environ("iad"), "lhr")
-    await wait_until(
-        led_by_witness, timeout=timedelta(seconds=15), waiting_for="the witness to lead etcd"
-    )
+    await _drawn_back(trio)
 
 
 async def test_a_switchover_moves_the_primary_and_loses_nothing(trio: World) -> None:
@@ -219,6 +204,35 @@ async def test_a_member_that_lost_its_folder_is_refused_with_the_remedy() -> Non
         shutil.rmtree(here.folder / "yyz")
         assert here.start("yyz", "witness").wait(20) == 1
         assert "must not come back without what it voted" in here.said("yyz")
+
+
+async def test_the_witness_leads_etcd_also_where_another_member_is_silent() -> None:
+    with world("iad", "lhr", "yyz") as here:
+        here.start("lhr", "database")
+        here.start("yyz", "witness")
+        await _formed(here)
+        await _drawn_back(here)
+
+
+async def _drawn_back(here: World) -> None:
+    """Give the leadership of etcd away, and see that the witness takes it back."""
+
+    async def etcd() -> tuple[object, int]:
+        said = cast("dict[str, Any]", (await ctl.status(here.environ("lhr")))["etcd"])
+        return said["leader"], max(one["term"] or 0 for one in said["members"])
+
+    _, before = await etcd()
+
+    async def led_by_witness() -> bool:
+        leader, term = await etcd()
+        return leader == "yyz" and term >= before + 2  # each move is a term: there, and back
+
+    # The witness may draw it back before etcd has looked whether it moved, which then is an error.
+    with suppress(DatabaseError):
+        await ctl.move_etcd_leader(here.environ("yyz"), "lhr")
+    await wait_until(
+        led_by_witness, timeout=timedelta(seconds=15), waiting_for="the witness to lead etcd"
+    )
 
 
 async def _formed(here: World) -> None:

@@ -253,6 +253,27 @@ async def test_while_one_region_holds_the_data_alone_strong_reads_after_an_unkno
         assert await _read(here.databases, Consistency.STRONG) == [1]
 
 
+@pytest.mark.parametrize("ends", ["asks", "commits"])
+async def test_who_stands_still_in_a_transaction_gives_its_locks_back_and_has_written_nothing(
+    postgres_pair: PostgresPair, numbers: str, ends: str
+) -> None:
+    async def stand_still(databases: Databases) -> None:
+        async with databases.writing(Consistency.EVENTUAL) as connection:
+            await connection.execute("update t set value = 2")
+            async with asyncio.timeout(SOON.total_seconds()):
+                await postgres_pair.primary.ask("update t set value = 9", numbers)
+            if ends == "asks":
+                await connection.execute("select")
+
+    async with world(postgres_pair, numbers, commit_limit=SHORT) as here:
+        await _insert(here.databases, 1)
+        with pytest.raises(NoPrimaryError, match="idle-in-transaction"):
+            await stand_still(here.databases)
+        assert await stored(postgres_pair.primary, numbers) == [9]
+        assert not here.writes.in_doubt
+        await _insert(here.databases, 3)
+
+
 @dataclass
 class Wire:
     """A way to a database that can swallow what it answers to a commit, and then break."""

@@ -66,7 +66,8 @@ class SharedQuestion(Generic[T]):
     async def answer(self) -> T:
         """Return the answer to a question that is sent from now on.
 
-        Raises NodeGoneError where the node does not answer within 2 s.
+        Raises NodeGoneError where the node does not answer within 2 s; 4 s more where it has to be
+        connected to first.
         """
         loop = asyncio.get_running_loop()
         own: asyncio.Future[T] = loop.create_future()

@@ -111,6 +111,8 @@ def _refuse_failed(connection: Connection) -> None:
 
 
 def _is_rolled_back(error: psycopg.Error) -> bool:
+    if isinstance(error, psycopg.errors.IdleInTransactionSessionTimeout):
+        return True  # ended before it heard of the commit
     # What a commit itself refuses: constraints, conflicts, and what triggers raise. Anything else
     # may come from the question after it.
     return error.sqlstate is not None and error.sqlstate.startswith(("23", "40", "P0"))

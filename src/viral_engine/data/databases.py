@@ -60,7 +60,8 @@ class Databases:
     declared consistency holds. No connection is made before the first loan, so a machine starts
     without any database. The pools belong to this object and are closed when it is left.
 
-    A commit is waited for ``commit_limit``, and goes on after that. ``asks_primacy`` is for the
+    A commit is waited for ``commit_limit``, and goes on after that; a transaction for writing that
+    asks nothing for as long is ended by the database. ``asks_primacy`` is for the
     control arm of drills: without it a node's word is taken for it. ``listener`` is told of
     databases that are not asked for a moment, since they failed.
     """

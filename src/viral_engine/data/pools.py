@@ -189,8 +189,11 @@ class LazyPool:
             async with asyncio.timeout(give_up_at - monotonic()):
                 return await own
         except BaseException as error:
-            if own.done() and not own.cancelled() and (connection := own.result()) is not None:
-                await self.give_back(connection)  # it came in the moment when we went
+            if own.done() and not own.cancelled():  # it came in the moment when we went
+                if (connection := own.result()) is None:
+                    self._tell_of_room()
+                else:
+                    await self.give_back(connection)
             if isinstance(error, TimeoutError):
                 message = f"no connection came back within {LOAN_LIMIT_S} s"
                 # Whose server takes no connections is not busy.
@@ -206,11 +209,16 @@ class LazyPool:
         return None
 
     async def _let_go(self, connection: Connection) -> None:
-        await self._pool.putconn(connection)
-        self._note_gone()
+        try:
+            await self._pool.putconn(connection)
+        finally:
+            self._note_gone()
 
     def _note_gone(self) -> None:
         self._open -= 1
+        self._tell_of_room()
+
+    def _tell_of_room(self) -> None:
         if (waiter := self._longest_waiter()) is not None:
             waiter.set_result(None)
 

@@ -14,6 +14,7 @@ from psycopg_pool import PoolTimeout
 
 from viral_engine.clock import NotYet, wait_until
 from viral_engine.cluster import ClusterView, DatabaseAddresses
+from viral_engine.cluster.links import answered_within
 from viral_engine.data.asker import SharedQuestion
 from viral_engine.data.decide import Route
 from viral_engine.data.loans import Loan, Loans
@@ -242,9 +243,14 @@ class Reads:
             return self._shown.holds(token) or NotYet(f"{position.waiting} commits wait")
 
         what = "commits that this client saw at a standby to be shown at the primary"
+        # A little later than the wait itself, whose error says more.
+        limit = SHOWN_LIMIT.total_seconds() + 1
         try:
-            await wait_until(is_shown, timeout=SHOWN_LIMIT, interval=LOOK_AGAIN, waiting_for=what)
-        except WaitTimeoutError as error:
+            with answered_within(loan.connection, limit):
+                await wait_until(
+                    is_shown, timeout=SHOWN_LIMIT, interval=LOOK_AGAIN, waiting_for=what
+                )
+        except (WaitTimeoutError, TimeoutError) as error:
             raise ReplicaUnavailableError(str(error)) from error
 
     async def position_of(self, loan: Loan) -> Position:

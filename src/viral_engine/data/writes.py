@@ -114,6 +114,10 @@ class Writes:
         self._sql = statements
         self._primacy = primacy
         self._limit = limit.total_seconds()
+        # One that is frozen in a transaction would else keep its locks for all others to wait for.
+        self._begin_sql = b"begin; set local idle_in_transaction_session_timeout = %d" % (
+            limit // timedelta(milliseconds=1)
+        )
         self._under_way: set[asyncio.Task[Commit]] = set()
         self._strong = asyncio.Semaphore(max(1, size * 7 // 10))
         self._doubts = 0
@@ -169,6 +173,7 @@ class Writes:
     ) -> AsyncIterator[OpenTransaction]:
         """Open a transaction that is rolled back unless the block commits it; ``ready`` comes before.
 
+        One that asks nothing of its database for as long as a commit is waited for is ended by that.
         Raises NoPrimaryError where nobody takes writes, BusyError where no connection is free, and
         OneRegionError for strict writes while only one region holds the data; nothing is left
         behind then.
@@ -245,7 +250,7 @@ class Writes:
 
     async def _begin(self, connection: Connection, consistency: Consistency) -> None:
         level = b"; set local synchronous_commit = remote_apply" if consistency.is_strong else b""
-        message = b"begin" + level + b"; " + self._sql["stays_primary"]
+        message = self._begin_sql + level + b"; " + self._sql["stays_primary"]
         with begun_in_time(connection):
             cursor = await connection.execute(message, prepare=False)
         while cursor.nextset():
@@ -299,6 +304,8 @@ def _nothing() -> None:
 
 def is_gone(error: psycopg.Error) -> bool:
     """Tell whether the connection broke: then nothing that was not committed is there."""
+    if isinstance(error, psycopg.errors.IdleInTransactionSessionTimeout):
+        return True
     if not isinstance(error, psycopg.OperationalError):
         return False
     # Without a state the socket broke; 08 is a connection exception, 57P a server going down.

@@ -150,8 +150,11 @@ async def _promote(task: RebuildTask, survivor: str) -> None:
     while True:
         await asyncio.sleep(ASK_EVERY.total_seconds())
         try:
-            mine = [one for one in await _members(survivor) if task.peer_url in one["peerURLs"]]
-            if mine and not mine[0].get("isLearner"):
+            members = await _members(survivor)
+            mine = [one for one in members if task.peer_url in one.get("peerURLs", ())]
+            if not mine:
+                continue  # taken out again: an operator has to say what it is to be
+            if not mine[0].get("isLearner"):
                 task.note("done")
                 _say("etcd votes again")
                 return

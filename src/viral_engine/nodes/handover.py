@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import psycopg
 
+from viral_engine.cluster.links import answered_within
 from viral_engine.errors import DatabaseError
 from viral_engine.nodes.machine import DATABASE_PORT, DatabaseSettings, netloc
 from viral_engine.nodes.patroni import SUPERUSER
@@ -18,6 +19,7 @@ __all__ = ["WRITES_LOCK", "writes_held"]
 WRITES_LOCK = 8461803312705
 """Every write that the runtime begins holds it, shared, until it ends (data/positions.sql)."""
 CONNECT_LIMIT_S = 5
+CHECKPOINT_LIMIT_S = 60
 
 
 @asynccontextmanager
@@ -49,13 +51,19 @@ async def writes_held(
 
 async def _take(connection: psycopg.AsyncConnection[tuple[object, ...]], within: timedelta) -> None:
     try:
-        # Before anybody waits: the shutdown writes what is left, and writes wait for that.
-        await connection.execute("checkpoint")
-        await connection.execute(
-            "select set_config('lock_timeout', %s, false)",
-            (f"{within // timedelta(milliseconds=1)}",),
-        )
-        await connection.execute("select pg_advisory_lock(%s)", (WRITES_LOCK,))
+        with answered_within(connection, CHECKPOINT_LIMIT_S + within.total_seconds()):
+            # Before anybody waits: the shutdown writes what is left, and writes wait for that.
+            await connection.execute("checkpoint")
+            await connection.execute(
+                "select set_config('lock_timeout', %s, false)",
+                (f"{within // timedelta(milliseconds=1)}",),
+            )
+            await connection.execute("select pg_advisory_lock(%s)", (WRITES_LOCK,))
+    except TimeoutError as error:
+        raise DatabaseError(
+            f"The primary did not hold its writes: {error}. Nothing was changed.",
+            suggestion="Try again when less is written, or see whether its machine is frozen.",
+        ) from error
     except psycopg.errors.LockNotAvailable as error:
         raise DatabaseError(
             f"A write has been under way for more than {within.total_seconds():g} s; it would be "

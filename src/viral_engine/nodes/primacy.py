@@ -169,12 +169,12 @@ class PrimacyKeeper:
         )
 
     def _kill(self, now: float) -> None:
-        if self._engine is not Engine.LEFTOVERS:
-            over = is_expired(self._deadline.at, now)
-            why = "it could not be renewed" if over else "another node takes or has it"
-            self._say(f"primacy is lost, as {why}: PostgreSQL is killed")
+        over = is_expired(self._deadline.at, now)
         self._deadline.withdraw()
         self._postgres.kill()
+        if self._engine is not Engine.LEFTOVERS:
+            why = "it could not be renewed" if over else "another node takes or has it"
+            self._say(f"primacy is lost, as {why}: PostgreSQL is killed")
 
     def _send(self, move: Move, now: float) -> None:
         etcd = self._etcd.only(self._unanswered)

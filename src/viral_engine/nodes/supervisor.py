@@ -10,10 +10,11 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Self
 
 from viral_engine.errors import MachineFailedError
 from viral_engine.nodes import kernel
+from viral_engine.nodes.log_lines import LogLines
 
 __all__ = ["Program", "Supervisor", "restart_delay"]
 
@@ -51,18 +52,19 @@ def restart_delay(exits: Sequence[float], now: float) -> float | None:
 class Supervisor:
     """Runs engines, restarts those that exit, and stops them in the reverse of their order.
 
-    Ready when entered; leaving stops everything. Each line they print goes to ``out`` behind their
-    name. It reaps every child of this process, so nothing else here may wait for children.
+    Ready when entered; leaving stops everything. Each line they print goes to standard output behind
+    their name. It reaps every child of this process, so nothing else here may wait for children.
     """
 
-    def __init__(self, out: BinaryIO | None = None) -> None:
-        self._out = out if out is not None else sys.stdout.buffer
+    def __init__(self) -> None:
+        self._lines = LogLines(sys.stdout.fileno())
         self._running: dict[int, asyncio.Future[int]] = {}
         self._kept: list[asyncio.Task[None]] = []
         self._stop = asyncio.Event()
         self._failure: BaseException | None = None
 
     async def __aenter__(self) -> Self:
+        self._lines.__enter__()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
@@ -81,6 +83,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
             loop.remove_signal_handler(number)
+        self._lines.__exit__(kind, error, trace)
 
     def say(self, sentence: str) -> None:
         """Print a line of our own."""
@@ -184,8 +187,7 @@ class Supervisor:
                 ended.set_result(os.waitstatus_to_exitcode(status))
 
     def _print(self, name: str, line: bytes) -> None:
-        self._out.write(b"%s | %s\n" % (name.encode(), line))
-        self._out.flush()
+        self._lines.add(b"%s | %s" % (name.encode(), line))
 
 
 class _Lines(asyncio.Protocol):
