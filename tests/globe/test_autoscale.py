@@ -173,3 +173,26 @@ def test_what_was_scaled_by_hand_stands_in_the_file_with_its_comments_and_a_depl
     assert running.viral("plan", "--check").code == 0
     rows = running.viral("scale", "--json").json
     assert [(r["region"], r["min"], r["started"]) for r in rows] == [("iad", 1, 1), ("lhr", 2, 2)]
+
+
+@pytest.mark.timeout(300)
+async def test_a_region_that_may_have_none_is_left_empty_and_filled_again_for_its_users(
+    running: GlobeUnderTest, tmp_path: Path
+) -> None:
+    done = running.viral("scale", "lhr=0..1", "--write", "--yes", timeout=120)
+    assert done.code == 0, done.out + done.err
+    log = tmp_path / "autoscale.jsonl"
+    users = Users(running.ready["addresses"]["edges"]["lhr"])
+    with autoscaling(running, log):
+        await until(running, {"iad": 1, "lhr": 0}, "nothing to be left in London")
+        async with users.asking(2):
+            await until(running, {"iad": 1, "lhr": 1}, "a machine in London again")
+    assert users.failed == []
+    assert users.answered > 0
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    decided = [e for e in events if e["event"] == "decided"]
+    assert [(e["region"], e["running"], e["target"]) for e in decided] == [
+        ("lhr", 1, 0),
+        ("lhr", 0, 1),
+    ]
+    assert "were served elsewhere" in decided[1]["reason"]
