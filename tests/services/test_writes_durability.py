@@ -11,11 +11,14 @@ from datetime import timedelta
 import httpx
 import psycopg
 from tests.services.postgres_pair import PostgresPair
-from tests.services.strong_world import set_system, synchronous, until_waiting, world
+from tests.services.strong_world import insert, set_system, synchronous, until_waiting, world
 from tests.services.task_service import environ_of, user_of
 
 from viral_engine.clock import wait_until
+from viral_engine.data import Route, RouteKind, routed
 from viral_engine.topology.model import Consistency
+
+HERE = Route(RouteKind.LOCAL, "primary-here", "iad")
 
 
 @asynccontextmanager
@@ -120,6 +123,36 @@ async def test_a_commit_that_a_dropped_standby_released_says_that_one_region_hol
         assert answer.headers["viral-durability"] == "one-region"
         again = await user.post("/api/tasks", json={"title": "y"})
         assert again.headers["viral-durability"] == "one-region"
+
+
+async def test_a_repetition_says_that_one_region_holds_it_when_that_has_become_so(
+    postgres_pair: PostgresPair, migrated: str
+) -> None:
+    async with (
+        synchronous(postgres_pair),
+        _service(postgres_pair, migrated, "strong") as user,
+    ):
+        body, key = {"title": "x"}, {"idempotency-key": "k1"}
+        first = await user.post("/api/tasks", json=body, headers=key)
+        assert "viral-durability" not in first.headers
+        await set_system(postgres_pair.primary, "synchronous_standby_names", "")
+        again = await user.post("/api/tasks", json=body, headers=key)
+        assert again.json() == first.json()
+        assert again.headers["viral-durability"] == "one-region"
+
+
+async def test_a_transaction_that_wrote_nothing_is_not_said_to_be_held_by_one_region(
+    postgres_pair: PostgresPair, numbers: str
+) -> None:
+    async with synchronous(postgres_pair), world(postgres_pair, numbers) as here:
+        await insert(here.databases, 1)
+        await postgres_pair.wait_until_replayed()
+        with routed(HERE, consistency=Consistency.STRONG) as bound:
+            async with here.databases.writing() as connection:
+                await connection.execute("select count(*) from t")
+            assert not bound.in_one_region
+            await insert(here.databases, 2)
+            assert not bound.in_one_region
 
 
 async def test_a_strict_write_is_refused_while_one_region_holds_the_data_alone(

@@ -14,7 +14,9 @@ from viral_engine.data.positions import after_commit
 from viral_engine.errors import UnknownOutcomeError
 from viral_engine.lsn import Lsn
 
-__all__ = ["Commit", "commit", "commit_message"]
+__all__ = ["FAILED_BEFORE", "Commit", "commit", "commit_message"]
+
+FAILED_BEFORE = "a statement of this transaction failed and its error was not passed on"
 
 # The server's function that waits for a standby: what it warns of is a commit that nobody copied.
 _WAIT_FOR_STANDBY = "SyncRepWaitForLSN"
@@ -25,7 +27,8 @@ class Commit:
     """A commit that was acknowledged: where it lies in the log, and who else holds it.
 
     ``in_two_regions`` tells whether a synchronous standby was there when the commit had returned,
-    and had applied what came before: standbys that are given up release commits without a word.
+    and had applied what came before: standbys that are given up release commits without a word. Of
+    one that wrote nothing it tells only whether a standby was there.
     """
 
     timeline: int
@@ -84,7 +87,7 @@ def _commit_of(before: Mapping[str, Any], after: Mapping[str, Any]) -> Commit:
     start = min(Lsn.parse(before["started"]), end.lsn)
     # A standby that is given up may still be listed for a moment; what it never applied tells.
     applied = after["applied_elsewhere"]
-    elsewhere = applied is not None and Lsn.parse(applied) > start
+    elsewhere = applied is not None and (not before["wrote"] or Lsn.parse(applied) > start)
     return Commit(end.timeline, start, end.lsn, in_two_regions=elsewhere)
 
 
@@ -106,8 +109,7 @@ def _warnings_of_the_wait(connection: Connection) -> Iterator[list[str]]:
 def _refuse_failed(connection: Connection) -> None:
     # COMMIT would answer such a transaction as if all were well, and roll it back.
     if connection.info.transaction_status is TransactionStatus.INERROR:
-        message = "a statement of this transaction failed and its error was not passed on"
-        raise psycopg.errors.InFailedSqlTransaction(message)
+        raise psycopg.errors.InFailedSqlTransaction(FAILED_BEFORE)
 
 
 def _is_rolled_back(error: psycopg.Error) -> bool:

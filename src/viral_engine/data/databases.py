@@ -11,6 +11,8 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+import psycopg
+from psycopg.pq import TransactionStatus
 from psycopg.rows import BaseRowFactory
 from psycopg_pool import PoolTimeout
 
@@ -25,9 +27,11 @@ from viral_engine.data.reads import Loan, Reads
 from viral_engine.data.request import Detour, RequestRoute, current_route, noting_faults
 from viral_engine.data.statements import read_statements
 from viral_engine.data.transactions import RequestTransaction, Transactions
-from viral_engine.data.writes import COMMIT_LIMIT, Writes
+from viral_engine.data.writes import COMMIT_LIMIT, OpenTransaction, Writes, first_line
 from viral_engine.errors import (
+    DatabaseError,
     NodeGoneError,
+    NoPrimaryError,
     ReplicaUnavailableError,
 )
 from viral_engine.lsn import Lsn
@@ -242,8 +246,44 @@ class Databases:
         declared = consistency or (bound.consistency if bound else Consistency.EVENTUAL)
         with noting_faults():
             async with self._transactions.begun(declared) as transaction:
-                yield transaction.connection
+                async with self._accounted(bound, transaction):
+                    yield transaction.connection
                 await self._transactions.committed(bound, transaction)
+
+    @asynccontextmanager
+    async def _accounted(
+        self, bound: RequestRoute | None, transaction: OpenTransaction
+    ) -> AsyncIterator[None]:
+        """Count in what a transaction for writing has read, where its commit does not.
+
+        That is when it is undone, or still open as the answer begins. What proves to be read at
+        no primary is not answered.
+        """
+        if bound is None:
+            yield
+            return
+        saw = partial(self._saw_uncommitted, bound, transaction)
+        with bound.reading(saw):
+            try:
+                yield
+            except Exception:
+                if not bound.is_answered:
+                    try:
+                        await saw()
+                    except DatabaseError as fault:
+                        bound.must_not_answer(fault)
+                raise
+
+    async def _saw_uncommitted(self, bound: RequestRoute, transaction: OpenTransaction) -> None:
+        status = transaction.connection.info.transaction_status
+        try:
+            if status is TransactionStatus.INERROR:
+                await transaction.undo()  # nothing can be asked in it
+            elif status is not TransactionStatus.INTRANS:
+                return  # it broke, and whoever used it has the error; or it is over
+            await self._saw_at_primary(bound, Loan(transaction.connection, is_near=False))
+        except psycopg.Error as error:
+            raise NoPrimaryError(first_line(error)) from error
 
     @asynccontextmanager
     async def once(
@@ -266,10 +306,9 @@ class Databases:
                 await self._reads.saw(bound, loan)
 
     async def _saw_at_primary(self, bound: RequestRoute | None, loan: Loan) -> None:
-        if bound:
-            with noting_faults():
-                kept = await self._primacy.is_kept(loan.connection)
-                await self._reads.saw_at_primary(bound, loan, primacy_is_kept=kept)
+        with noting_faults():
+            kept = await self._primacy.is_kept(loan.connection)
+            await self._reads.saw_at_primary(bound, loan, primacy_is_kept=kept)
 
 
 async def _rows(

@@ -12,6 +12,7 @@ from psycopg.pq import TransactionStatus
 from viral_engine.data.databases import Databases, ReadLoan
 from viral_engine.data.decide import Need
 from viral_engine.data.pools import Connection
+from viral_engine.data.reads import CONFLICTS
 from viral_engine.data.request import Detour, RequestRoute, current_route
 from viral_engine.data.writes import first_line, is_gone
 from viral_engine.errors import (
@@ -56,7 +57,7 @@ class Loan:
         if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
             self._detour(Detour.WRITE_IN_READ)
             return None
-        if self.is_near and isinstance(error, psycopg.errors.SerializationFailure):
+        if self.is_near and isinstance(error, CONFLICTS):
             self._detour(Detour.CONFLICT)
             return ReplicaUnavailableError(first_line(error))
         return self._noted(NodeGoneError(first_line(error))) if is_gone(error) else None
@@ -104,6 +105,8 @@ async def lend(
             if not lent_in_one:  # there, another session might answer for what this one read
                 await connection.rollback()
             await _told(loan, bound, undone=undone)
+        elif bound and bound.consistency.is_strong:
+            bound.must_not_answer(NoPrimaryError("The database that was read went away."))
 
 
 def purpose_of(bound: RequestRoute | None) -> Purpose:

@@ -3,7 +3,8 @@
 -- lie before this position.
 select
     current_setting('synchronous_commit') as synchronous_commit,
-    pg_current_wal_insert_lsn()::text as started;
+    pg_current_wal_insert_lsn()::text as started,
+    pg_current_xact_id_if_assigned() is not null as wrote;
 
 -- name: after_commit
 -- The flush position holds a synchronous commit and nothing that a replica may never reach. The

@@ -33,12 +33,15 @@ from viral_engine.errors import (
 from viral_engine.lsn import Lsn
 from viral_engine.observe import Event, Listener
 
-__all__ = ["Loan", "Reads"]
+__all__ = ["CONFLICTS", "Loan", "Reads"]
 
 T = TypeVar("T")
 
 WITH_PRIMACY = b"select node.*, viral.primacy_remaining() as primacy_seconds from (%b) as node"
 LOOK_ANEW = b"select pg_stat_clear_snapshot(); "
+CONFLICTS = psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected
+"""How a replica gives a read up; a deadlock is one with the replay of the log, as only reads go on there."""
+
 SHOWN_LIMIT = timedelta(seconds=15)
 LOOK_AGAIN = timedelta(milliseconds=5)
 
@@ -181,9 +184,9 @@ class Reads:
         self._count_in(bound, await self.position_of(loan), cluster, is_near=loan.is_near)
 
     async def saw_at_primary(
-        self, bound: RequestRoute, loan: Loan, *, primacy_is_kept: bool
+        self, bound: RequestRoute | None, loan: Loan, *, primacy_is_kept: bool
     ) -> None:
-        """Count in a strong read, once its node has shown that it is the primary.
+        """Count in a strong read, once its node has shown that it is the primary; outside of a request only that.
 
         Whoever holds primacy after the read held it when the read was made: the next primary is
         promoted only after it has lapsed. Raises NoPrimaryError where that is not shown.
@@ -197,7 +200,8 @@ class Reads:
             raise NoPrimaryError(
                 "The database that was read could not prove that it is the primary."
             )
-        self._count_in(bound, position, await self.cluster_of(loan.connection), is_near=False)
+        if bound:
+            self._count_in(bound, position, await self.cluster_of(loan.connection), is_near=False)
 
     def _count_in(
         self, bound: RequestRoute, position: Position, cluster: int, *, is_near: bool
@@ -281,9 +285,7 @@ def _said_of(error: psycopg.Error, bound: RequestRoute | None, *, is_near: bool)
         if bound:
             bound.detour = Detour.WRITE_IN_READ
         return error
-    # A deadlock is one with the replay of the log, since nothing but reads goes on there.
-    gave_up = psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected
-    if is_near and isinstance(error, gave_up):
+    if is_near and isinstance(error, CONFLICTS):
         if bound:
             bound.detour = Detour.CONFLICT
         return ReplicaUnavailableError(first_line(error))

@@ -52,7 +52,7 @@ class Transactions:
             await self._saw_first_answer(bound, transaction.connection)
         if bound.consistency.is_strong and self._writes:
             # The first one's commit may have lost its second region on the way.
-            await self._writes.barrier()
+            bound.in_one_region = not (await self._writes.barrier()).in_two_regions
         yield before
 
     async def _saw_first_answer(self, bound: RequestRoute, connection: Connection) -> None:

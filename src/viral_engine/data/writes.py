@@ -14,7 +14,7 @@ from psycopg.pq import TransactionStatus
 from psycopg_pool import PoolTimeout
 
 from viral_engine.cluster.links import break_off
-from viral_engine.data.commit import Commit, commit, commit_message
+from viral_engine.data.commit import FAILED_BEFORE, Commit, commit, commit_message
 from viral_engine.data.pooler import begun_in_time
 from viral_engine.data.pools import LOAN_LIMIT_S, Connection, LazyPool, PoolBusy
 from viral_engine.data.primacy import PrimacyKnowledge
@@ -58,6 +58,7 @@ class OpenTransaction:
         self.connection = connection
         self.consistency = consistency
         self.is_over = False
+        self._is_undone = False
         self._writes = writes
         self._turn = asyncio.Lock()
 
@@ -84,12 +85,19 @@ class OpenTransaction:
         except TimeoutError as error:
             raise DatabaseError("Two parts of one request waited for each other.") from error
 
+    async def undo(self) -> None:
+        """Roll back before the block ends; a commit is refused then."""
+        self._is_undone = True
+        await self.connection.rollback()
+
     async def commit(self) -> Commit:
         """Commit; raise UnknownOutcomeError where nobody can tell whether that happened.
 
         Cancelled or out of time, it gives the answer up and not the commit: that is carried to its
         end beside the caller, since a cancelled commit stays done and loses its second region.
         """
+        if self._is_undone:
+            raise psycopg.errors.InFailedSqlTransaction(FAILED_BEFORE)
         self.is_over = True
         return await self._writes.carry_through(self)
 
@@ -195,7 +203,7 @@ class Writes:
             if not transaction.is_over:
                 await asyncio.shield(self._drop(transaction))
 
-    async def barrier(self) -> None:
+    async def barrier(self) -> Commit:
         """Return once another region holds all that was committed before.
 
         At once, where one region holds the data alone. Raises UnknownOutcomeError or NoPrimaryError where that cannot be had.
@@ -204,8 +212,9 @@ class Writes:
         doubts = self._doubts
         async with self.begun(Consistency.STRONG) as transaction:
             await transaction.connection.execute(self._sql["barrier"])
-            await transaction.commit()
+            done = await transaction.commit()
         self._cleared = max(self._cleared, doubts)
+        return done
 
     async def carry_through(self, transaction: OpenTransaction) -> Commit:
         """Commit in a task of its own, which gives the connection back when it is done."""
