@@ -11,7 +11,7 @@ from viral_engine.cluster import ClusterView
 from viral_engine.cluster.view import Answer, Observation, build_view
 from viral_engine.data import Need
 from viral_engine.lsn import Lsn
-from viral_engine.web import BodyLimit, RegionMiddleware, ReplaySigner
+from viral_engine.web import BodyLimit, RegionMiddleware, ReplaySigner, signing
 from viral_engine.web.asgi import App, Message, Receive, Scope, Send
 from viral_engine.web.region import Place, need_of_method
 
@@ -130,7 +130,16 @@ async def test_a_forged_or_old_replay_is_an_ordinary_request() -> None:
 async def test_a_replay_of_another_versions_form_counts_as_none() -> None:
     signer = ReplaySigner("secret", clock=StillClock())
     for claim in ("3.lhr.write.0.more", "3.lhr.write.0", "2.lhr.write", ""):
-        assert signer.read(f"{claim}.{signer._mac(claim)}") is None
+        assert signer.read(f"{claim}.{signing._mac(b'secret', claim)}") is None
+
+
+async def test_while_the_secret_is_changed_replays_signed_with_either_count() -> None:
+    clock = StillClock()
+    old, new = ReplaySigner("old", clock=clock), ReplaySigner("new", "old", clock=clock)
+    assert new.read(old.sign("lhr", "write")) == signing.Replay("lhr", "write")
+    assert new.read(new.sign("lhr", "write")) == signing.Replay("lhr", "write")
+    assert old.read(new.sign("lhr", "write")) is None
+    assert ReplaySigner("new", "older", clock=clock).read(old.sign("lhr", "write")) is None
 
 
 async def test_without_a_primary_a_write_is_refused_and_a_read_is_served() -> None:

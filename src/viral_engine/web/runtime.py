@@ -70,8 +70,9 @@ class Runtime:
         )
         self.router = Router(self.cluster, here=here.region)
         secret = environ.get("VIRAL_SECRET") or None
-        self._signer = ReplaySigner(secret)
-        self._tokens = TokenSigner(secret, environ.get("VIRAL_SECRET_PREVIOUS") or None)
+        previous = environ.get("VIRAL_SECRET_PREVIOUS") or None
+        self._signer = ReplaySigner(secret, previous)
+        self._tokens = TokenSigner(secret, previous)
         self._sticky = sticky_of(environ)
         self._declared = (
             Declarations.from_environ(environ) if consistency is None else Declarations(consistency)

@@ -28,19 +28,24 @@ class Replay:
 class ReplaySigner:
     """Signs the ``state`` of a replay, so that only our own machines can say "this is one".
 
-    All machines of an app share the secret. Without one a machine signs with a secret of its own:
+    All machines of an app share the secret; what ``previous`` signed counts too, so that the secret
+    can be changed while machines with either run. Without one a machine signs with a secret of its own:
     it still replays, but others take its replays for ordinary requests, and only the proxy's limit
     of 10 hops ends a loop.
     """
 
-    def __init__(self, secret: str | None, *, clock: Clock = SYSTEM_CLOCK) -> None:
-        self._key = (secret or secrets.token_hex(32)).encode()
+    def __init__(
+        self, secret: str | None, previous: str | None = None, *, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
+        self._keys = [(secret or secrets.token_hex(32)).encode()]
+        if previous:
+            self._keys.append(previous.encode())
         self._clock = clock
 
     def sign(self, region: str, reason: str) -> str:
         """Return a state that names where a request is sent, why and when; safe in a header."""
         claim = f"{_FORM}.{region}.{reason}.{self._now()}"
-        return f"{claim}.{self._mac(claim)}"
+        return f"{claim}.{_mac(self._keys[0], claim)}"
 
     def read(self, state: str) -> Replay | None:
         """Return what a state was signed for; None if forged, or not of a day and form of ours.
@@ -49,7 +54,8 @@ class ReplaySigner:
         does not count could be sent on. An old one lets nobody do more than a new one.
         """
         claim, _, mac = state.rpartition(".")
-        if not hmac.compare_digest(mac.encode(), self._mac(claim).encode()):
+        ours = (_mac(key, claim).encode() for key in self._keys)
+        if not any(hmac.compare_digest(mac.encode(), one) for one in ours):
             return None
         form, *fields = claim.split(".")
         if form != _FORM or len(fields) != 3:  # of a version that is not ours, signed as ours are
@@ -62,6 +68,7 @@ class ReplaySigner:
     def _now(self) -> int:
         return int(self._clock.now().timestamp() * 1000)
 
-    def _mac(self, claim: str) -> str:
-        digest = hmac.digest(self._key, f"viral-replay {claim}".encode(), hashlib.sha256)
-        return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+def _mac(key: bytes, claim: str) -> str:
+    digest = hmac.digest(key, f"viral-replay {claim}".encode(), hashlib.sha256)
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
