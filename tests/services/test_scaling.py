@@ -87,6 +87,19 @@ async def test_before_the_first_deploy_nothing_is_scaled(world: DeployWorld) -> 
         assert await client.list_apps() == []
 
 
+async def test_while_a_rollout_is_halted_nothing_is_scaled(deployed: DeployWorld) -> None:
+    (machine,) = [
+        m for m in await deployed.running.client.list_machines("shop") if m.name == "app-lhr-1"
+    ]
+    mark = f"/apps/shop/machines/{machine.id}/metadata/viral_rollout"
+    await deployed.running.client.request("POST", mark, json={"value": "{}"})
+    with pytest.raises(RefusedError, match="app-lhr-1 is a part of it"):
+        await make(deployed, wanted(deployed, "lhr=2"), "lhr")
+    assert "app-lhr-2" not in await app_machines(deployed)
+    await deployed.deploy().run()
+    assert await make(deployed, wanted(deployed, "lhr=2"), "lhr") == 1
+
+
 async def test_a_deploy_that_died_while_machines_were_to_go_is_gone_on_from(
     deployed: DeployWorld,
 ) -> None:

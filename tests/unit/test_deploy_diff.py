@@ -24,6 +24,8 @@ from viral_engine.operations.deploy.changes import (
     UpdateMachine,
 )
 from viral_engine.operations.deploy.plan import Until
+from viral_engine.operations.rollout import Mark, Version
+from viral_engine.operations.rollout import Strategy as RolloutStrategy
 from viral_engine.topology.model import (
     Deployment,
     Guest,
@@ -164,6 +166,29 @@ def test_what_an_operator_cordoned_and_what_is_not_ours_is_told_and_left(world: 
         "app-lhr-1 is cordoned and stays so: viral uncordon app-lhr-1",
         "console (c1) is not ours and stays: fly machine destroy c1",
     )
+
+
+@pytest.mark.parametrize("served", [True, False])
+def test_a_deploy_that_ends_a_rollout_lets_users_reach_the_old_machines_before_the_new_ones_go(
+    world: World, served: bool
+) -> None:
+    app = default_deployment().app
+    old = world.machine("app-lhr-1")
+    mark = Mark(
+        Version(image="image:2"), Version(image="image:1"), RolloutStrategy.BLUEGREEN, served=served
+    )
+    new = replace(mark, guest=True).put_on(mark.to.brought_to(old.config))
+    guest = old.model_copy(update={"name": "app-lhr-1-new", "id": "guest", "config": new})
+    world.edit("app-lhr-1", config=mark.put_on(old.config), cordoned=True)
+    world.apps[app] = replace(world.apps[app], machines=(*world.apps[app].machines, guest))
+    changes = [f"{c.kind} {c.what}" for c in world.deploy(blueprint()) if "app-lhr-1" in c.what]
+    back = ["uncordon-machine app-lhr-1"] if served else []
+    assert changes == [
+        *back, "update-machine app-lhr-1", "cordon-machine app-lhr-1-new",
+        "stop-machine app-lhr-1-new", "destroy-machine app-lhr-1-new",
+    ]  # fmt: skip
+    assert world.machine("app-lhr-1").cordoned is not served
+    assert planned(world) == []
 
 
 def test_a_machine_that_was_scaled_up_within_its_limits_is_kept_and_updated(world: World) -> None:

@@ -9,7 +9,12 @@ from typing import Any, cast
 
 import pytest
 
-from viral_engine.errors import OperationError, OtherOperatorError
+from viral_engine.errors import (
+    LeaseHeldError,
+    OperationError,
+    OtherOperatorError,
+    PlatformError,
+)
 from viral_engine.fly.client import FlyClient
 from viral_engine.fly.model import ExecResult
 from viral_engine.operations import operator_lock
@@ -23,8 +28,11 @@ BOB = {"who": "bob@desk", "what": "viral failback", "since": "2026-11-25T18:00:0
 class Database:
     """A machine with the lock's two commands; ``owner`` is who has it."""
 
-    def __init__(self, *, owner: str = "", majority: bool = True) -> None:
+    def __init__(self, *, owner: str = "", majority: bool = True, lease: str = "") -> None:
         self.owner = owner
+        self.lease = lease
+        self.refuses_leases = False
+        self.nonces: dict[str, str] = {}
         self.majority = majority
         self.prolonged = asyncio.Event()
 
@@ -42,6 +50,21 @@ class Database:
         self.owner = self.owner or holder
         taken = self.owner == holder
         return said(taken=taken, **BOB)
+
+    async def request(self, method: str, path: str, *, json: Any = None) -> Any:
+        """The lease of the machine, for whoever has its nonce."""
+        assert path == "/apps/db/machines/1/lease"
+        if method == "GET":
+            return {"data": {"description": self.lease}}
+        if method == "DELETE":
+            self.lease = ""
+            return None
+        if self.refuses_leases:
+            raise PlatformError("the host of the machine is gone", status=503)
+        if self.lease and not self.nonces:
+            raise LeaseHeldError("lease currently held", status=409)
+        self.lease = json["description"]
+        return {"data": {"nonce": "n"}}
 
 
 def said(**facts: Any) -> ExecResult:
@@ -90,12 +113,43 @@ async def test_the_second_operator_is_told_who_is_first_with_what_and_since_when
     assert database.owner == "somebody else's"
 
 
-async def test_without_a_majority_it_is_said_that_no_lock_can_be_had() -> None:
+async def test_who_lost_the_lock_to_another_stops_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operator_lock, "PROLONG_EVERY_S", 0.01)
+    database = Database()
+
+    async def work() -> None:
+        async with operating(cast("FlyClient", database), formation(), ME, Heard()):
+            database.owner = "somebody else's"
+            await asyncio.wait_for(asyncio.Event().wait(), 5)
+
+    with pytest.raises(OtherOperatorError, match="bob@desk"):
+        await work()
+    assert database.owner == "somebody else's"
+
+
+async def test_without_a_majority_the_lock_is_the_lease_of_a_machine() -> None:
     heard = Heard()
-    database = cast("FlyClient", Database(majority=False))
-    async with operating(database, formation(majority=False), ME, heard):
+    database = Database(majority=False)
+    async with operating(cast("FlyClient", database), formation(majority=False), ME, heard):
+        assert database.lease == "viral failover --to lhr by ann@desk"
+    assert database.lease == ""
+    assert "the lock is a lease" in heard.details[0]
+
+
+async def test_the_second_operator_without_a_majority_is_told_who_is_first() -> None:
+    database = Database(majority=False, lease="viral promote nrt --force by bob@desk")
+    with pytest.raises(OtherOperatorError, match="promote nrt --force by bob@desk"):
+        async with operating(cast("FlyClient", database), formation(majority=False), ME, Heard()):
+            pytest.fail("the block ran without the lock")
+
+
+async def test_where_neither_can_be_had_that_is_said_and_the_operator_may_go_on() -> None:
+    heard = Heard()
+    database = Database(majority=False)
+    database.refuses_leases = True
+    async with operating(cast("FlyClient", database), formation(majority=False), ME, heard):
         pass
-    assert "no lock can be had" in heard.details[0]
+    assert heard.details[1] == "no lease can be had either: the host of the machine is gone"
 
 
 async def test_a_lock_that_fails_under_a_majority_is_an_error() -> None:

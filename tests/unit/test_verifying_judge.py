@@ -15,6 +15,7 @@ from viral_engine.operations.verifying.asks import Answer
 from viral_engine.operations.verifying.judge import (
     certificate_line,
     machine_line,
+    no_database_line,
     read_line,
     replay_line,
     replication_lines,
@@ -23,7 +24,7 @@ from viral_engine.operations.verifying.judge import (
     write_line,
 )
 from viral_engine.operations.verifying.probe import probe_of
-from viral_engine.topology.model import Service, default_deployment
+from viral_engine.topology.model import Provider, Service, default_deployment
 
 PLACE = Place("shop", "app-lhr-1", "lhr", "app")
 KEPT, BROKEN, UNKNOWN = "kept", "broken", "unknown"
@@ -42,6 +43,11 @@ def machine(*checks: str, state: MachineState = MachineState.STARTED, **fields: 
         "checks": found,
     }  # fmt: skip
     return Machine.model_validate({**wire, **fields})
+
+
+def test_a_database_that_somebody_else_runs_is_unknown_and_one_that_is_missing_broken() -> None:
+    assert no_database_line(Provider.EXTERNAL).ruling == UNKNOWN
+    assert no_database_line(Provider.VIRAL).ruling == BROKEN
 
 
 STANDBY = MachineConfig(image="x", metadata={"viral_standby": "stopped"})

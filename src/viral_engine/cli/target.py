@@ -19,7 +19,7 @@ from viral_engine.fly.app_settings import AppSettings
 from viral_engine.fly.client import FlyClient
 from viral_engine.fly.pace import Pace
 from viral_engine.globe.home import read_run_file
-from viral_engine.operations.blueprint import NOWHERE, Blueprint
+from viral_engine.operations.blueprint import NOWHERE, Blueprint, apps
 from viral_engine.operations.secrets import Secrets
 from viral_engine.topology.load import FILE_NAME, load, load_folder
 from viral_engine.topology.model import Deployment
@@ -115,6 +115,7 @@ class Target:
             deployment = load(self.file) if self.file else load_folder(Path.cwd())
             image = self.image if self.takes_running else self._image()
             async with fly_client() as client:
+                client.only = apps(deployment)  # an organization may have other deployments too
                 secrets = await kept_secrets(client, deployment.app)
                 image = image or await running_image(client, deployment.app)
                 yield client, fly_blueprint(deployment, secrets, image)

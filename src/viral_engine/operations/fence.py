@@ -20,17 +20,22 @@ POLL = timedelta(milliseconds=500)
 async def fence(client: FlyClient, machine: Inside) -> str:
     """Cordon and stop a machine and see that it is stopped; return why not, or nothing.
 
-    Cordoned, so that neither a user's request nor an edge that sees it start brings it back.
+    Cordoned, so that neither a user's request nor an edge that sees it start brings it back; what
+    cannot be cordoned is stopped all the same, and then not called fenced.
     """
+    uncordoned = ""
     try:
         await client.cordon_machine(machine.app, machine.machine)
+    except PlatformError as error:
+        uncordoned = f"it could not be cordoned: {error.message}"
+    try:
         await client.stop_machine(machine.app, machine.machine)
         await client.wait_for(
             machine.app, machine.machine, MachineState.STOPPED, timeout=STOPPED_WITHIN
         )
     except PlatformError as error:
         return error.message
-    return ""
+    return uncordoned
 
 
 async def until_lapsed(client: FlyClient, target: Standing, was: str) -> None:

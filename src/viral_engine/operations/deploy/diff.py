@@ -38,6 +38,7 @@ from viral_engine.operations.deploy.machines import (
     data_stages,
 )
 from viral_engine.operations.deploy.plan import Plan, Stage
+from viral_engine.operations.rollout_mark import served_before_rollout
 from viral_engine.topology.model import BUNDLED_APP
 
 VOLUME = "data"
@@ -229,10 +230,7 @@ def _listed(regions: set[str]) -> str:
 def _notes(sides: Sides) -> Iterator[str]:
     """What differs and is left as it is, with the command that would change it."""
     deployment = sides.blueprint.deployment
-    for place in sides.wanted:
-        machine = sides.found.machine(place.app, place.name)
-        if machine and machine.cordoned and "viral_standby" not in machine.config.metadata:
-            yield f"{place.name} is cordoned and stays so: viral uncordon {place.name}"
+    yield from _cordon_notes(sides)
     for _, machine in _undeclared(sides):
         role = machine.config.metadata.get("fly_process_group")
         if role not in OURS:
@@ -249,6 +247,15 @@ def _notes(sides: Sides) -> Iterator[str]:
     for app, values in sides.blueprint.app_secrets().items():
         if any(sides.found.app(app).secrets.get(name) == UNSEEN for name in values):
             yield f"the secrets of {app} cannot be compared: this token may not see them"
+
+
+def _cordon_notes(sides: Sides) -> Iterator[str]:
+    for place in sides.wanted:
+        machine = sides.found.machine(place.app, place.name)
+        if machine is None or not machine.cordoned or served_before_rollout(machine):
+            continue
+        if "viral_standby" not in machine.config.metadata:
+            yield f"{place.name} is cordoned and stays so: viral uncordon {place.name}"
 
 
 def _volume_notes(sides: Sides) -> Iterator[str]:

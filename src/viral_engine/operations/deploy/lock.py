@@ -11,8 +11,8 @@ from viral_engine.fly.client import FlyClient
 from viral_engine.fly.leases import Lease, leased
 from viral_engine.fly.model import Machine
 from viral_engine.operations.blueprint import Blueprint, apps, places
-from viral_engine.operations.deploy.make import TRIES, may_have_happened, other_operator
-from viral_engine.operations.operator_lock import Operator
+from viral_engine.operations.deploy.make import TRIES, may_have_happened
+from viral_engine.operations.operator_lock import Operator, other_operator
 
 
 @asynccontextmanager

@@ -27,6 +27,7 @@ from viral_engine.operations.rebuild_etcd import (
     setting_missed,
     with_setting,
 )
+from viral_engine.operations.rollout_mark import served_before_rollout
 from viral_engine.topology.model import Standby, Strategy
 
 RUNS = (MachineState.STARTED, MachineState.STARTING, MachineState.REPLACING)
@@ -173,10 +174,14 @@ def _cordon(found: Found, place: Place) -> Iterator[OfMachine]:
 
 
 def _uncordon(found: Found, place: Place) -> Iterator[OfMachine]:
-    """Let users reach who stood by; what an operator cordoned stays so."""
+    """Let users reach who stood by, or was to be changed; what an operator cordoned stays so."""
     machine = found.machine(place.app, place.name)
-    if machine is not None and machine.cordoned and "viral_standby" in machine.config.metadata:
+    if machine is None or not machine.cordoned:
+        return
+    if "viral_standby" in machine.config.metadata:
         yield UncordonMachine(**_place(place, machine), reason="it stands by no more")
+    elif served_before_rollout(machine):
+        yield UncordonMachine(**_place(place, machine), reason="it served before the rollout")
 
 
 def _sorted(changes: Iterable[OfMachine]) -> tuple[OfMachine, ...]:

@@ -11,13 +11,12 @@ from viral_engine.errors import (
     LostAnswerError,
     MachineFailedError,
     NoCapacityError,
-    OtherOperatorError,
     PlatformError,
     WaitTimeoutError,
 )
 from viral_engine.fly.app_settings import AppSettings
 from viral_engine.fly.client import FlyClient
-from viral_engine.fly.leases import lease_of, leased
+from viral_engine.fly.leases import leased
 from viral_engine.fly.model import Machine, MachineState
 from viral_engine.operations.blueprint import MIGRATION
 from viral_engine.operations.deploy.changes import (
@@ -39,7 +38,7 @@ from viral_engine.operations.deploy.changes import (
 )
 from viral_engine.operations.deploy.found import exit_code
 from viral_engine.operations.draining import drained
-from viral_engine.operations.operator_lock import Operator
+from viral_engine.operations.operator_lock import Operator, other_operator
 
 STOPPED_WITHIN = timedelta(seconds=330)
 MIGRATED_WITHIN = timedelta(seconds=120)
@@ -130,18 +129,6 @@ async def _change(client: FlyClient, change: OfMachine) -> None:
             await client.uncordon_machine(app, machine)
         case DestroyMachine():
             await client.delete_machine(app, machine, force=True)
-
-
-async def other_operator(
-    client: FlyClient, app: str, machine: str, error: LeaseHeldError
-) -> OtherOperatorError:
-    """Word a lease that another holds: who, what, and until when."""
-    told = await lease_of(client, app, machine) or {}
-    who = told.get("description") or told.get("owner")
-    said = f"Somebody else is at work on this deployment: {who}." if who else error.message
-    return OtherOperatorError(
-        said, suggestion="Wait for its end; the lease of a command that died ends within 13 s."
-    )
 
 
 async def _create_app(making: Making, change: CreateApp) -> None:

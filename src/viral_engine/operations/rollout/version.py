@@ -10,9 +10,7 @@ from typing import Any
 
 from viral_engine.fly.model import MachineConfig
 from viral_engine.operations.rollout.judge import Before
-
-MARK = "viral_rollout"
-"""The name in the metadata of a machine whose wave has not been passed."""
+from viral_engine.operations.rollout_mark import MARK
 
 
 class Strategy(StrEnum):

@@ -37,8 +37,9 @@ from viral_engine.operations.operator_lock import Operator
 from viral_engine.operations.progress import Progress
 from viral_engine.operations.rollout.judge import Before
 from viral_engine.operations.rollout.plan import GUEST, Act, Member, Step
-from viral_engine.operations.rollout.version import MARK, Mark, Strategy, Version
+from viral_engine.operations.rollout.version import Mark, Strategy, Version
 from viral_engine.operations.rollout.watching import Inside, figures_of
+from viral_engine.operations.rollout_mark import MARK
 from viral_engine.operations.serving import wait_until_routed
 
 HEALTHY_WITHIN = timedelta(seconds=120)

@@ -13,6 +13,7 @@ from viral_engine.operations.deploy import Deploy, Found, Plan, diff, observe
 from viral_engine.operations.deploy.scaling import of_scaling
 from viral_engine.operations.operator_lock import Operator
 from viral_engine.operations.progress import Progress
+from viral_engine.operations.rollout_mark import is_in_rollout
 
 __all__ = ["make_so", "planned"]
 
@@ -37,7 +38,7 @@ class LeftAlone:
 async def planned(client: FlyClient, blueprint: Blueprint, regions: Collection[str]) -> Plan:
     """Observe, and decide what scaling changes; raises RefusedError before the first deploy."""
     found = await observe(client, apps(blueprint.deployment))
-    _refuse_half(blueprint, found)
+    _refuse_unfit(blueprint, found)
     return of_scaling(diff(blueprint, found), regions)
 
 
@@ -51,7 +52,7 @@ async def make_so(
     edges: Mapping[str, str],
 ) -> int:
     """Make the app machines of these regions what the blueprint says; return how many changes."""
-    _refuse_half(blueprint, await observe(client, apps(blueprint.deployment)))
+    _refuse_unfit(blueprint, await observe(client, apps(blueprint.deployment)))
     deploy = Deploy(
         client, blueprint, LeftAlone(), operator, progress, edges=edges,
         scaling=frozenset(regions),
@@ -74,12 +75,21 @@ class Quiet:
         """Nothing is said."""
 
 
-def _refuse_half(blueprint: Blueprint, found: Found) -> None:
-    """Raise RefusedError while what app machines need is not there: they would not find it."""
+def _refuse_unfit(blueprint: Blueprint, found: Found) -> None:
+    """Raise RefusedError while what app machines need is not there, or a rollout is under way.
+
+    They would not find it; and a rollout's new machines, which nothing declares, would be taken away.
+    """
     needed = [p for p in places(blueprint.deployment) if p.role != "app"]
     missing = [p.name for p in needed if found.machine(p.app, p.name) is None]
     if missing:
         raise RefusedError(
             f"There is no {missing[0]} yet: this deployment is not whole.",
             suggestion="Make it whole first: viral deploy.",
+        )
+    changing = [m.name for m in found.app(blueprint.deployment.app).machines if is_in_rollout(m)]
+    if changing:
+        raise RefusedError(
+            f"A rollout is under way: {changing[0]} is a part of it.",
+            suggestion="Go on with it or back, with viral rollout; or end it: viral deploy.",
         )

@@ -10,10 +10,12 @@ from viral_engine.operations.blueprint import Place
 from viral_engine.operations.formation import Formation, Standing
 from viral_engine.operations.verifying.asks import Answer
 from viral_engine.operations.verifying.line import Line, Ruling
+from viral_engine.topology.model import Provider
 
 __all__ = [
     "certificate_line",
     "machine_line",
+    "no_database_line",
     "read_line",
     "replay_line",
     "replication_lines",
@@ -112,6 +114,14 @@ def _read_back(read: Answer, value: int | None) -> tuple[Ruling, str]:
     if found == value:
         return Ruling.KEPT, "it read what it wrote"
     return Ruling.BROKEN, f"it read {found}, and had written {value}"
+
+
+def no_database_line(provider: Provider) -> Line:
+    """Judge that no database machine is there, which is as it should be where somebody else has it."""
+    if provider is Provider.EXTERNAL:
+        seen = "somebody else runs the databases: they were not asked"
+        return Line("primary", "", Ruling.UNKNOWN, seen, "one acknowledges")
+    return Line("primary", "", Ruling.BROKEN, "there is no database", "one is there")
 
 
 def replication_lines(formation: Formation, lags: Mapping[str, float | None]) -> Iterator[Line]:

@@ -20,6 +20,7 @@ from viral_engine.operations.verifying.asks import Answer
 from viral_engine.operations.verifying.judge import (
     certificate_line,
     machine_line,
+    no_database_line,
     read_line,
     replay_line,
     replication_lines,
@@ -55,7 +56,7 @@ class Verification:
         lines = list(self._machines(found))
         lines += [line async for line in self._asked(found, formation)]
         if formation is None:
-            lines.append(Line("primary", "", Ruling.BROKEN, "there is no database", "one is there"))
+            lines.append(no_database_line(self.deployment.database.provider))
         else:
             lines += replication_lines(formation, lags)
         return lines + [line async for line in self._certificates()]
