@@ -87,8 +87,9 @@ def test_a_drill_is_refused_while_something_is_broken_already(wan_globe: GlobeUn
 
 
 @pytest.mark.timeout(200)
-async def test_ctrl_c_in_the_middle_undoes_every_fault_and_says_so(
-    wan_globe: GlobeUnderTest,
+@pytest.mark.parametrize("word", [signal.SIGINT, signal.SIGTERM])
+async def test_ctrl_c_and_sigterm_in_the_middle_undo_every_fault_and_say_so(
+    wan_globe: GlobeUnderTest, word: signal.Signals
 ) -> None:
     drill = subprocess.Popen(
         [sys.executable, "-m", "viral_engine.cli.main", "drill", "wan-slow", "--json"],
@@ -100,7 +101,7 @@ async def test_ctrl_c_in_the_middle_undoes_every_fault_and_says_so(
             lambda: bool(wan_globe.told()["faults"]), timeout=timedelta(seconds=60),
             waiting_for="the drill to slow the network down", interval=timedelta(milliseconds=200),
         )  # fmt: skip
-        drill.send_signal(signal.SIGINT)
+        drill.send_signal(word)
         out, err = drill.communicate(timeout=60)
     finally:
         drill.kill()

@@ -26,7 +26,7 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 ENTRY_POINTS = {
     "viral_engine.nodes.__main__",  # what a machine's command runs
     "viral_engine.nodes.patroni_start",  # a child that becomes Patroni
-    "viral_engine.operations.drills.locker",  # run inside a machine by its platform
+    "viral_engine.operations.drills.meddler",  # run inside a machine by its platform
     "viral_engine.operations.drills.prober",  # the same
     "viral_engine.service.app",  # an ASGI server imports it by name
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from pathlib import Path
 
@@ -46,3 +47,15 @@ def test_without_a_globe_there_is_none_to_drill(tmp_path: Path) -> None:
     done = CliRunner().invoke(drill, ["noop", "--json", "--home", str(tmp_path)])
     assert done.exit_code == 1
     assert json.loads(done.output)["error"]["kind"] == "NotRunningError"
+
+
+def test_while_a_drill_is_under_way_the_second_is_refused_with_who_is_first(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    with (tmp_path / "drill.lock").open("a") as first:
+        fcntl.flock(first, fcntl.LOCK_EX)
+        first.write("viral drill all by ann@desk, since noon")
+        first.flush()
+        done = CliRunner().invoke(drill, ["noop", "--json", "--home", str(tmp_path)])
+    said = json.loads(done.output)["error"]
+    assert (done.exit_code, said["kind"]) == (1, "OtherOperatorError")
+    assert "viral drill all by ann@desk" in said["message"]

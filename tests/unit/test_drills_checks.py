@@ -11,7 +11,7 @@ from tests.unit.drills_samples import REGIONS, steady, write
 from tests.unit.test_drills_probes import primary, replica
 
 from viral_engine.operations.drills.cast import Look
-from viral_engine.operations.drills.checks import Evidence, checks_of, rto_of
+from viral_engine.operations.drills.checks import RETRIED, SHARE, Evidence, checks_of, rto_of
 from viral_engine.operations.drills.company import with_stakes
 from viral_engine.operations.drills.conclusion import concluded, unplayed
 from viral_engine.operations.drills.ledger import judged
@@ -112,10 +112,32 @@ def test_a_failed_read_at_a_surviving_edge_is_broken_and_one_set_apart_is_not(
 ) -> None:
     failed = write(12, ok=False, kind=READ)
     assert ruled(replace(good, samples=[*CALM, failed]), "eventual reads")[0] is Ruling.BROKEN
-    apart = replace(failed, apart=True)
+    apart = replace(failed, apart=True, at_last=True)
     evidence = replace(good, samples=[*CALM, apart])
     assert ruled(evidence, "eventual reads")[0] is Ruling.KEPT
     assert ruled(evidence, "at a lost edge")[0] is Ruling.KEPT
+
+
+def test_a_request_at_a_lost_edge_that_fails_again_is_broken_but_of_users_who_are_cut_off(
+    good: Evidence,
+) -> None:
+    apart = replace(write(12, ok=False), apart=True)
+    evidence = replace(good, samples=[*CALM, apart])
+    assert ruled(evidence, "at a lost edge") == (Ruling.BROKEN, "1 failed also then")
+    inside = replace(evidence, cut_off=frozenset({apart.region}))
+    assert not any(one.name == RETRIED for one in checks_of(inside))
+
+
+def test_a_share_of_failures_is_of_all_requests_and_must_stay_below_what_is_said(
+    good: Evidence,
+) -> None:
+    story = replace(STORY, expect=replace(STORY.expect, failed=None, share=0.01))
+    evidence = replace(good, story=story)
+    assert ruled(evidence, "share of all")[0] is Ruling.KEPT
+    many = [write(12, ok=False)] * (len(CALM) // 50)
+    over = replace(evidence, samples=[*CALM, *many])
+    assert ruled(over, "share of all")[0] is Ruling.BROKEN
+    assert not any(one.name == SHARE for one in checks_of(good))
 
 
 def test_two_nodes_that_acknowledge_are_broken_also_on_an_unsound_rig(good: Evidence) -> None:

@@ -55,7 +55,7 @@ def test_the_shipped_stories_cover_what_the_page_promises() -> None:
         ("catalogue = [1]", "sentence must be a sentence"),
         ('sentence = "A."', "catalogue must be a list"),
         (f"{GOOD}colour = 1", "the key is 'colour'"),
-        (act(do="explode"), "act 1: do is 'explode', and must be one of blackout, cut,"),
+        (act(do="explode"), "act 1: do is 'explode', and must be one of alter, blackout,"),
         (act(**{"in": ["primary", "kitchen"]}), "in is 'kitchen', and must be one of"),
         (act(**{"in": "primary"}), "cut takes 2 different roles"),
         (act(**{"in": ["primary", "primary"]}), "cut takes 2 different roles"),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
+import signal
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,7 @@ import click
 from viral_engine.cli.operate import who
 from viral_engine.cli.output import command_errors, console, json_option, print_json, print_table
 from viral_engine.cli.place import home_option, with_client
-from viral_engine.errors import MisuseError, OperationError
+from viral_engine.errors import MisuseError, OperationError, OtherOperatorError
 from viral_engine.fly.client import FlyClient
 from viral_engine.fly.extension import GlobeExtension
 from viral_engine.globe.home import read_run_file
@@ -92,6 +95,8 @@ def drill(
     _refuse_page(report)
     options = Options(rate=rate, vus=vus, seconds=duration, seed=seed)
     with ExitStack() as stack:
+        stack.enter_context(_alone(home, f"viral drill {name} by {who()}"))
+        stack.enter_context(_undone_on_sigterm())
         folder = keep or Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="viral-drill-"))
         )
@@ -105,6 +110,39 @@ def drill(
         _show(results)
     if worst(one.verdict for one in results) is not Ruling.KEPT:
         raise click.exceptions.Exit(1)
+
+
+@contextmanager
+def _alone(home: Path, words: str) -> Iterator[None]:
+    """Keep other drills away from this globe; raises OtherOperatorError where one is under way."""
+    if not home.is_dir():
+        yield  # there is no globe, which is told in its place
+        return
+    with (home / "drill.lock").open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise OtherOperatorError(
+                f"Another drill is under way: {file.read().strip()}.",
+                suggestion="Wait for its end: each would be judged by what the other breaks.",
+            ) from error
+        file.truncate(0)
+        file.write(f"{words}, since {datetime.now(UTC).isoformat(timespec='seconds')}")
+        file.flush()
+        yield
+
+
+@contextmanager
+def _undone_on_sigterm() -> Iterator[None]:
+    """Take SIGTERM, which CI and cron send, for the Ctrl-C that undoes every fault."""
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell has it in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _refuse_page(report: Path | None) -> None:

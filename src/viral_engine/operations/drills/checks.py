@@ -18,6 +18,7 @@ from viral_engine.operations.drills.samples import (
     WRITE,
     Sample,
     Window,
+    failed_share,
     gap_around,
     time_to_write,
 )
@@ -41,6 +42,8 @@ __all__ = [
 GAP = "time without a successful write"
 READS = "eventual reads that failed at a surviving edge"
 REQUESTS = "requests that failed at a surviving edge"
+RETRIED = "requests at a lost edge succeed when tried again once"
+SHARE = "share of all requests that failed"
 ONE_PRIMARY = "no two nodes acknowledged at once"
 UNSOUND = "the rig was not sound"
 LEDGER = "acknowledged writes of the load are there, once, everywhere"
@@ -55,7 +58,8 @@ class Evidence:
     """All that is known of a drill when it is judged; seconds from the beginning of the load.
 
     ``fault`` lasts from the first act until the last is undone, ``window`` a little longer.
-    ``surviving`` has the regions whose users kept an edge. ``ledger`` is the verdict on what the
+    ``surviving`` has the regions whose users kept an edge, ``cut_off`` those whose users have none until all
+    is healed. ``ledger`` is the verdict on what the
     load itself had acknowledged, ``after`` None where the deployment did not become well: ``ill``.
     """
 
@@ -74,6 +78,7 @@ class Evidence:
     ledger: Verdict
     seen: Sequence[Seen]
     ill: str = ""
+    cut_off: frozenset[str] = frozenset()
 
     def of(self, *, kind: str | None = None, surviving: bool = True) -> list[Sample]:
         """Return the requests of a kind, of users that kept an edge or of all."""
@@ -156,11 +161,25 @@ def _speed(evidence: Evidence) -> Iterator[Check]:
     yield _bounded(READS, reads, expect.failed_reads)
     failed = [one for one in evidence.of(surviving=False) if one.failed]
     yield _bounded(REQUESTS, failed, expect.failed)
-    apart = [one for one in evidence.samples if one.apart]
+    apart = [s for s in evidence.samples if s.apart and s.region not in evidence.cut_off]
     if apart:
-        left = sum(not one.at_last for one in apart)
-        yield Check("requests at a lost edge succeed when tried again once", Ruling.KEPT, "",
-                    f"{len(apart) - left} of {len(apart)}")  # fmt: skip
+        left = [one for one in apart if not one.at_last]
+        yield Check(
+            RETRIED, Ruling.BROKEN if left else Ruling.KEPT, "all",
+            f"{len(apart) - len(left)} of {len(apart)}",
+            why=f"{len(left)} failed also then" if left else "", findings=_shown(left),
+        )  # fmt: skip
+    if expect.share is not None:
+        yield _share(evidence.samples, expect.share)
+
+
+def _share(samples: Sequence[Sample], most: float) -> Check:
+    share = failed_share(samples) or 0.0
+    over = share >= most
+    return Check(
+        SHARE, Ruling.BROKEN if over else Ruling.KEPT, f"below {most:.0%}", f"{share:.2%}",
+        why=f"{share:.2%} failed" if over else "",
+    )  # fmt: skip
 
 
 def _gap(evidence: Evidence) -> Check:
@@ -183,16 +202,19 @@ def _gap(evidence: Evidence) -> Check:
 
 
 def _bounded(name: str, failed: Sequence[Sample], most: int | None) -> Check:
-    shown = tuple(
-        f"{one.due:.2f} s, {one.region} {one.kind}: {one.status or 'no answer'} {one.reason}"
-        for one in failed[:SHOWN]
-    )
     over = most is not None and len(failed) > most
     return Check(
         name, Ruling.BROKEN if over else Ruling.KEPT,
         "" if most is None else f"at most {most}", str(len(failed)),
-        why=f"{len(failed)} failed" if over else "", findings=shown,
+        why=f"{len(failed)} failed" if over else "", findings=_shown(failed),
     )  # fmt: skip
+
+
+def _shown(failed: Sequence[Sample]) -> tuple[str, ...]:
+    return tuple(
+        f"{one.due:.2f} s, {one.region} {one.kind}: {one.status or 'no answer'} {one.reason}"
+        for one in failed[:SHOWN]
+    )
 
 
 def _safety(evidence: Evidence) -> Iterator[Check]:

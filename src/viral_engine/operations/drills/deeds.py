@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from viral_engine.operations.drills import deeds_machines, deeds_network
 from viral_engine.operations.drills.crew import Crew
-from viral_engine.operations.drills.signalled import OF_PART, signal
+from viral_engine.operations.drills.signalled import machine_of, signal
 from viral_engine.operations.drills.story import Act
 from viral_engine.operations.fail_over import fail_over, plan_failover
 from viral_engine.operations.formation import observe_formation
@@ -31,8 +31,8 @@ HELD: Mapping[str, Deed] = {
     "outage": deeds_machines.outage,
     "pause": deeds_machines.pause,
     "hang": deeds_machines.hang,
-    "lock": deeds_machines.lock,
     "stop": deeds_machines.stop,
+    **dict.fromkeys(deeds_machines.MEDDLINGS, deeds_machines.meddle),
 }
 """What lasts; all else is done at once."""
 
@@ -80,8 +80,7 @@ async def _kill(crew: Crew, group: str, region: str) -> None:
 
 async def _kill_part(crew: Crew, part: str, region: str) -> None:
     fault = f"{part} in {region} is killed"
-    role = OF_PART.get(part) or ("database" if crew.of("database", region) else "witness")
-    (found,) = crew.of(role, region)
+    found = machine_of(crew, part, region)
     killed = await signal(crew, found, part, "KILL")
     crew.mark(fault)
     crew.seen.append(await crew.witness.gone(fault, found, part, killed))

@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 
 from viral_engine.errors import PlatformError
 from viral_engine.operations.change_duty import change_duty
 from viral_engine.operations.drills.crew import Crew
-from viral_engine.operations.drills.signalled import ASKED_WITHIN, OF_PART, signal
+from viral_engine.operations.drills.signalled import ASKED_WITHIN, machine_of, signal
 from viral_engine.operations.drills.story import Act
 from viral_engine.operations.duty import Act as Duty
 from viral_engine.operations.duty import plan_duty
 from viral_engine.operations.formation import observe_formation
 
-__all__ = ["hang", "lock", "outage", "pause", "stop"]
+__all__ = ["MEDDLINGS", "hang", "meddle", "outage", "pause", "stop"]
 
-LOCKER = "viral_engine.operations.drills.locker"
+MEDDLER = "viral_engine.operations.drills.meddler"
+
+MEDDLINGS: Mapping[str, tuple[str, str]] = {
+    "lock": ("a lock is held that writes wait for", "waited"),
+    "cancel-commits": ("commits that wait for another region are cancelled", "cancelled"),
+    "hang-up": ("every connection of the app is ended, again and again", "ended"),
+    "lock-for-all": ("a lock that nothing passes is taken, each second", "taken"),
+    "long-read": ("a long transaction reads", "ended for what was replayed"),
+    "alter": ("a table in use gets a column, and loses it", "changes"),
+}
+"""What is said of a deed of the meddler's, and what it counts."""
 
 
 @asynccontextmanager
@@ -60,7 +70,7 @@ async def hang(crew: Crew, act: Act) -> AsyncIterator[None]:
     """Stop a part of a machine while all else there runs on."""
     region = crew.region(act)
     fault = f"{act.what} in {region} hangs"
-    (found,) = crew.of(OF_PART.get(act.what, "database"), region)
+    found = machine_of(crew, act.what, region)
     if not await signal(crew, found, act.what, "STOP"):
         raise PlatformError(f"No {act.what} is there in {region} that could hang.")
     try:
@@ -73,25 +83,26 @@ async def hang(crew: Crew, act: Act) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def lock(crew: Crew, act: Act) -> AsyncIterator[None]:
-    """Hold a lock at a database that writes wait for; it ends by itself."""
+async def meddle(crew: Crew, act: Act) -> AsyncIterator[None]:
+    """Meddle with a database from inside its machine; that ends by itself."""
     region = crew.region(act)
-    fault = f"a lock is held in {region} that writes wait for"
+    fault, seen_by = MEDDLINGS[act.do]
+    fault = f"{fault} in {region}"
     (found,) = crew.of("database", region)
-    command = ["python", "-m", LOCKER, str(act.lasts)]
+    command = ["python", "-m", MEDDLER, act.do, str(act.lasts)]
     within = timedelta(seconds=act.lasts) + ASKED_WITHIN
     crew.mark(fault)
-    holding = asyncio.create_task(
+    meddling = asyncio.create_task(
         crew.client.exec(found.app, found.machine.id, command, timeout=within)
     )
     try:
         yield
     finally:
-        done = await holding
-    waited = done.stdout.strip() or "0"
-    crew.saw(fault, "the database's locks", f"{waited} waited {done.stderr[-200:]}",
-              holds=waited.isdigit() and int(waited) > 0)  # fmt: skip
-    crew.mark("the lock is given up")
+        done = await meddling
+    count = done.stdout.strip() or "0"
+    crew.saw(fault, "the database itself", f"{count} {seen_by} {done.stderr[-200:]}".rstrip(),
+              holds=count.isdigit() and int(count) > 0)  # fmt: skip
+    crew.mark(f"over: {fault}")
 
 
 @asynccontextmanager

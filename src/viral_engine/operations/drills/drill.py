@@ -178,6 +178,7 @@ async def _evidence(scene: _Scene, heard: _Heard) -> Evidence:
         fault=heard.fault, window=Window(heard.fault.begins, ends), regions=crew.cast.regions,
         surviving=frozenset(scene.rig.edges) - lost - cut_off, before=before, after=after,
         probes=heard.probes, workloads=workloads, ledger=ledger, seen=tuple(crew.seen), ill=ill,
+        cut_off=cut_off,
     )  # fmt: skip
 
 

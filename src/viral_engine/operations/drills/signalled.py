@@ -10,11 +10,16 @@ from viral_engine.operations.drills.crew import Crew
 from viral_engine.operations.drills.witness import PARTS
 from viral_engine.operations.observe import Found
 
-__all__ = ["ASKED_WITHIN", "OF_PART", "signal"]
+__all__ = ["ASKED_WITHIN", "machine_of", "signal"]
 
 ASKED_WITHIN = timedelta(seconds=15)
-OF_PART = {"valkey": "cache"}
-"""In which machine a part is, where that is not the database's."""
+
+
+def machine_of(crew: Crew, part: str, region: str) -> Found:
+    """Return the machine of a region that has a part, such as ``etcd``."""
+    role = "cache" if part == "valkey" else "database"
+    (found,) = crew.of(role, region) or crew.of("witness", region)
+    return found
 
 
 async def signal(crew: Crew, found: Found, part: str, word: str) -> list[int]:

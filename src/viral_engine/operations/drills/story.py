@@ -47,7 +47,8 @@ class Expect:
 
     ``lost`` has the roles whose edge is gone, so that their users are led to another, ``cut_off``
     those whose users stay inside with it. ``election`` allows etcd to elect a leader.
-    ``failed`` bounds failed requests of any kind at surviving edges, ``failed_reads`` eventual reads.
+    ``failed`` bounds failed requests of any kind at surviving edges, ``failed_reads`` eventual reads;
+    ``share`` is below which part of all requests must fail.
     """
 
     moves: str = "no"
@@ -56,6 +57,7 @@ class Expect:
     cut_off: tuple[str, ...] = ()
     write_gap_s: float | None = None
     failed: int | None = None
+    share: float | None = None
     failed_reads: int | None = 0
 
 

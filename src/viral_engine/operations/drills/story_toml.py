@@ -15,6 +15,7 @@ __all__ = ["parse"]
 PARTS = ("postgres", "patroni", "replay", "etcd", "valkey")
 GROUPS = ("app", "database", "cache", "witness", "edge")
 MOVES = ("yes", "no", "either")
+NUMBERS = ("failed", "failed_reads", "share", "write_gap_s")
 ANY = "any"
 """In place of a number: there is no target."""
 
@@ -40,6 +41,11 @@ KINDS: Mapping[str, _Shape] = {
     "pause": _Shape((1,)),
     "hang": _Shape((1,), what=PARTS),
     "lock": _Shape((1,)),
+    "lock-for-all": _Shape((1,)),
+    "long-read": _Shape((1,)),
+    "cancel-commits": _Shape((1,)),
+    "hang-up": _Shape((1,)),
+    "alter": _Shape((1,)),
     "kill": _Shape((1,), lasts=False, what=GROUPS),
     "kill-process": _Shape((1,), lasts=False, what=PARTS),
     "switchover": _Shape((1,), lasts=False),
@@ -60,7 +66,7 @@ def parse(text: str, *, name: str) -> Story:
     expect = dict(raw.get("expect", {}))
     for key in ("lost", "cut_off"):
         expect[key] = tuple(expect.get(key, ()))
-    for key in ("failed", "failed_reads", "write_gap_s"):
+    for key in NUMBERS:
         if expect.get(key) == ANY:
             expect[key] = None
     draw = raw.get("draw")
@@ -142,7 +148,7 @@ def _faults_of_expect(expect: Mapping[str, Any]) -> Iterator[str]:
     yield from _unknown(expect, set(Expect.__dataclass_fields__), "expect: ")
     if expect.get("moves", "no") not in MOVES:
         yield _not_one_of("expect: moves", expect["moves"], MOVES)
-    for key in ("failed", "failed_reads", "write_gap_s"):
+    for key in NUMBERS:
         given = expect.get(key, ANY)
         if given != ANY and (isinstance(given, bool) or not isinstance(given, int | float)):
             yield f"expect: {key} must be a number or {ANY!r}, not {given!r}"
