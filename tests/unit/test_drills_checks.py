@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 import pytest
@@ -200,6 +201,18 @@ def test_the_worst_ruling_stands_and_nothing_ruled_is_nothing_known() -> None:
     assert worst([Ruling.KEPT, Ruling.UNKNOWN, Ruling.BROKEN]) is Ruling.BROKEN
     assert worst([Ruling.KEPT, Ruling.UNKNOWN]) is Ruling.UNKNOWN
     assert worst([]) is Ruling.UNKNOWN
+
+
+def test_a_region_whose_writes_never_succeed_is_broken_though_another_one_s_do(
+    good: Evidence,
+) -> None:
+    samples = [
+        replace(one, ok=False, status=503) if one.region == "lhr" and one.kind == WRITE else one
+        for one in CALM
+    ]
+    evidence = replace(good, samples=samples)
+    assert ruled(evidence, "time without") == (Ruling.BROKEN, "too long in lhr")
+    assert rto_of(evidence) == inf
 
 
 def test_the_time_to_write_is_the_worst_of_the_surviving_regions(good: Evidence) -> None:

@@ -218,5 +218,15 @@ def test_a_name_that_has_not_one_owner_is_found_out(
     assert guarantees(check_owners(history, {"iad": there})) == {anomaly}
 
 
+def test_an_owner_of_what_was_refused_to_all_and_owners_that_differ_are_found_out() -> None:
+    refused = [wanted(None, 0, outcome=FAIL), wanted(None, 1, outcome=FAIL)]
+    there = {"iad": [("mail", "u1")], "lhr": [("mail", "u1")]}
+    assert guarantees(check_owners(refused, there)) == {Once.OWNED_WITHOUT_ASKING}
+    unknown = [wanted(None, 0, outcome=UNKNOWN), wanted(None, 1, outcome=UNKNOWN)]
+    apart: dict[str, list[tuple[Value, Value]]] = {"iad": [("mail", "u1")], "lhr": [("mail", "u2")]}
+    for final in (apart, {**there, "lhr": []}):
+        assert guarantees(check_owners(unknown, final)) == {Once.OWNERS_DIFFER}
+
+
 def test_names_that_were_never_looked_up_prove_nothing() -> None:
     assert check_owners(WANTED, {}).ruling is Ruling.UNKNOWN

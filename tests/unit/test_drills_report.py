@@ -10,7 +10,7 @@ from tests.unit.drills_histories import cas, read, write
 
 from viral_engine.operations.drills.history import Operation, Outcome
 from viral_engine.operations.drills.report import arm_report, primaries_of, write_gap
-from viral_engine.operations.drills.sessions import check_sessions
+from viral_engine.operations.drills.sessions import check_nothing_lost, check_sessions
 from viral_engine.operations.drills.stories import Mark
 from viral_engine.operations.drills.stories_register import (
     BlackHole,
@@ -128,6 +128,30 @@ def test_what_does_not_lead_to_the_last_value_was_lost() -> None:
     assert not versions.holds("k", "w-4", "w-2")
     assert not versions.knows("k", "w-5")
     assert not versions.knows("k", "w-6")
+
+
+def test_what_grew_from_a_write_that_was_refused_is_a_violation_and_no_branch() -> None:
+    history = [
+        changed("w-1", INITIAL, 1, 10, outcome=FAIL),
+        changed("w-2", "w-1", 2, 20),
+        changed("w-3", "w-2", 3, 30),
+        read("w-3", 40, 45),
+    ]
+    versions = versions_of(history, {"k": INITIAL})
+    assert not any(versions.knows("k", f"w-{n}") for n in (1, 2, 3))
+    assert check_sessions(history, versions).ruling is Ruling.BROKEN
+
+
+def test_without_another_primary_no_acknowledged_write_may_be_lost() -> None:
+    history = [
+        changed("w-1", INITIAL, 1, 10), read("w-1", 16, 18), changed("w-2", "w-1", 2, 20),
+    ]  # fmt: skip
+    versions = versions_of(history, {"k": "w-1"})
+    assert check_sessions(history, versions).ruling is Ruling.KEPT
+    assert check_nothing_lost(history, versions).ruling is Ruling.BROKEN
+    assert check_nothing_lost(history, versions_of(history, {"k": "w-2"})).ruling is Ruling.KEPT
+    unknown = [*history[:2], changed("w-2", "w-1", 2, 20, outcome=Outcome.UNKNOWN)]
+    assert check_nothing_lost(unknown, versions_of(unknown, {"k": "w-1"})).ruling is Ruling.KEPT
 
 
 def test_a_lost_write_may_be_missed_only_by_a_session_that_was_told() -> None:

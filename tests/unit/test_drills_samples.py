@@ -45,6 +45,15 @@ def test_a_request_counts_from_when_it_was_due_and_not_from_when_it_was_sent() -
     assert found.latency_ms == pytest.approx(600)
 
 
+def test_one_that_began_late_is_not_taken_for_the_next_and_no_slot_is_called_dropped() -> None:
+    # The second was due at 0.1 s, and counts itself to the slot of the third.
+    lines = [line(0, sent=10, ended=20), line(2, sent=155, ended=160), line(2, sent=201, ended=220)]
+    seen = read_samples(reversed(lines), region="iad", rate=10, zero_ms=1000)
+    assert [(one.due, one.ended) for one in seen] == [(0, 0.02), (0.1, 0.16), (0.2, 0.22)]
+    found = with_dropped(seen, region="iad", rate=10, seconds=0.3)
+    assert not any(one.dropped for one in found)
+
+
 def test_a_line_that_was_cut_short_is_passed_over() -> None:
     whole = line(0, sent=1, ended=2)
     assert len(read_samples([whole, whole[:40], ""], region="iad", rate=10, zero_ms=0)) == 1
@@ -80,6 +89,21 @@ def test_a_gap_lies_between_two_answers_and_one_without_an_end_lasts_to_the_end(
     assert gap.seconds == pytest.approx(5.5)
     assert longest_gap(steady(30, without=(12, 99)), until=30) == pytest.approx(18.4)
     assert longest_gap([], until=30) is None
+
+
+def test_a_gap_reaches_from_the_beginning_where_nothing_succeeded_before() -> None:
+    never = [write(float(n), ok=False) for n in range(30)]
+    gap = gap_around(never, FAULT, until=30)
+    assert gap is not None
+    assert gap.seconds == 30
+    late = [
+        *(write(float(n), ok=False) for n in range(14)),
+        *(write(float(n)) for n in range(14, 30)),
+    ]
+    gap = gap_around(late, FAULT, until=30)
+    assert gap is not None
+    assert gap.seconds == pytest.approx(14.1)
+    assert gap_around([], FAULT, until=30) is None
 
 
 def test_a_gap_that_was_over_before_the_fault_is_not_its_gap() -> None:

@@ -195,7 +195,7 @@ def _gap(evidence: Evidence) -> Check:
     measured = ", ".join(f"{region} {gap:.2f} s" for region, gap in gaps.items())
     wanted = "" if target is None else f"at most {target:g} s"
     if not gaps:
-        return Check(GAP, Ruling.UNKNOWN, wanted, why="no write succeeded at a surviving edge")
+        return Check(GAP, Ruling.UNKNOWN, wanted, why="nobody wrote at a surviving edge")
     late = [region for region, gap in gaps.items() if gap > (inf if target is None else target)]
     why = f"too long in {', '.join(late)}" if late else ""
     return Check(GAP, Ruling.BROKEN if late else Ruling.KEPT, wanted, measured, why)

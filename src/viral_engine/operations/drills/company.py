@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from viral_engine.errors import ViralError
 from viral_engine.operations.drills.clients import Book
 from viral_engine.operations.drills.history import Recorder, read_history
 from viral_engine.operations.drills.ledger import Ledger, judged
@@ -44,18 +45,31 @@ class Company:
     async def judge(
         self, samples: Sequence[Sample], played: Played
     ) -> tuple[Verdict, Mapping[str, Judged]]:
-        """Read what is there at last, and rule on the ledger and on each workload."""
-        ledger = judged(samples, await self.ledger.final())
+        """Read what is there at last, and rule on the ledger and on each workload.
+
+        What cannot be read leaves that one unknown, and no other.
+        """
+        try:
+            ledger = judged(samples, await self.ledger.final())
+        except ViralError as error:
+            ledger = _unread(error)
         found: dict[str, Judged] = {}
         for name, workload in self.workloads.items():
-            await workload.finish()
             history = read_history(_history(self.folder, name))
-            found[name] = with_stakes(workload.judge(history, played))
+            try:
+                await workload.finish()
+                found[name] = with_stakes(workload.judge(history, played))
+            except ViralError as error:
+                found[name] = Judged(_unread(error), len(history), {})
         return ledger, found
 
     def unread(self) -> tuple[Verdict, Mapping[str, Judged]]:
         """Return what is known where nothing can be read at last."""
         return UNREAD, {name: Judged(UNREAD, 0, {}) for name in self.workloads}
+
+
+def _unread(error: ViralError) -> Verdict:
+    return Verdict(Ruling.UNKNOWN, why=f"it could not be read at last: {error.message}")
 
 
 @contextmanager

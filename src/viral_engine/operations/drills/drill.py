@@ -167,7 +167,7 @@ async def _evidence(scene: _Scene, heard: _Heard) -> Evidence:
     played = Played(
         primary=before.primary, lost=lost | cut_off, began_at=heard.zero,
         faulted_at=heard.faulted, healed_at=heard.healed, ended_at=heard.ended,
-        fails_over=story.expect.moves == "yes",
+        moved=after is None or after.timeline > before.timeline,
     )  # fmt: skip
     ledger, workloads = (
         scene.company.unread() if after is None else await scene.company.judge(samples, played)

@@ -58,7 +58,8 @@ export default function () {
   const sent = Date.now() - began;
   const slot = Math.round((sent * RATE) / 1000);
   const kind = KINDS[slot % KINDS.length];
-  const name = `${__ENV.RUN}-${__ENV.REGION}-${slot}`;
+  // Not after its slot: of two that began late one may be taken for the other's.
+  const name = `${__ENV.RUN}-${__ENV.REGION}-${exec.scenario.iterationInTest}`;
   const wanted = kind === "write" ? 201 : 200;
   const first = ask(kind, name);
   const firstEnded = Date.now() - began;

@@ -21,6 +21,8 @@ class Once(StrEnum):
     NO_OWNER = "no-owner"
     OTHER_OWNER = "other-owner"
     REFUSED_FOR_NOBODY = "refused-for-nobody"
+    OWNED_WITHOUT_ASKING = "owned-without-asking"
+    OWNERS_DIFFER = "owners-differ"
 
 
 Effects = Mapping[str, Sequence[tuple[Value, Value]]]
@@ -83,8 +85,17 @@ def _owners(name: Value, tries: Sequence[Operation]) -> Iterator[Finding]:
 
 def _kept(name: Value, tries: Sequence[Operation], final: Effects) -> Iterator[Finding]:
     good = {one.found: one for one in tries if one.outcome is Outcome.OK}
-    for region, effects in sorted(final.items()):
-        there = [effect for one, effect in effects if one == name]
+    owners = {
+        region: [effect for one, effect in effects if one == name]
+        for region, effects in sorted(final.items())
+    }
+    if any(owners.values()) and all(one.outcome is Outcome.FAIL for one in tries):
+        sentence = f"{name!r} was refused to all who asked, and has an owner"
+        yield Finding(Once.OWNED_WITHOUT_ASKING, sentence, tuple(tries))
+    if len({frozenset(there) for there in owners.values()}) > 1:
+        sentence = f"{name!r} has not the same owner everywhere: {owners}"
+        yield Finding(Once.OWNERS_DIFFER, sentence, tuple(tries))
+    for region, there in owners.items():
         if len(there) > 1:
             yield Finding(Once.TWO_OWNERS, f"{name!r} has {len(there)} in {region}", tuple(tries))
         elif good and not there:

@@ -11,11 +11,13 @@ import json
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import ceil, inf
 from operator import itemgetter
 from statistics import median
+from typing import Any
 
 __all__ = [
     "KINDS",
@@ -102,18 +104,16 @@ class Sample:
 def read_samples(lines: Iterable[str], *, region: str, rate: float, zero_ms: float) -> list[Sample]:
     """Read what load.js leaves; ``zero_ms`` is the beginning of the load on its clock.
 
-    A last line that was cut short is passed over.
+    A last line that was cut short is passed over. One that began so late that it counts itself to
+    the next slot is given the one before, where nobody has that.
     """
     found: list[Sample] = []
-    for line in lines:
-        try:
-            raw = json.loads(line)
-        except ValueError:
-            continue
+    ordered = sorted(_whole(lines), key=itemgetter("sent"))
+    for raw, slot in zip(ordered, _slots([one["slot"] for one in ordered]), strict=True):
         began = (raw["began"] - zero_ms) / 1000
         found.append(
             Sample(
-                region=region, kind=raw["kind"], due=began + raw["slot"] / rate,
+                region=region, kind=raw["kind"], due=began + slot / rate,
                 ended=began + raw["ended"] / 1000, ok=raw["ok"], status=raw["status"],
                 reason=raw["reason"], served=raw["served"], edge=raw["edge"],
                 retried=raw["retried"],
@@ -121,6 +121,25 @@ def read_samples(lines: Iterable[str], *, region: str, rate: float, zero_ms: flo
             )
         )  # fmt: skip
     return sorted(found, key=lambda one: one.due)
+
+
+def _slots(counted: Sequence[int]) -> list[int]:
+    """Return to which slot each belongs, of those that they counted themselves to, in their order."""
+    slots: list[int] = []
+    holders: dict[int, int] = {}
+    for number, slot in enumerate(counted):
+        if slot > 0 and slot in holders and slot - 1 not in holders:
+            holders[slot - 1] = holders[slot]
+            slots[holders[slot]] = slot - 1
+        holders[slot] = number
+        slots.append(slot)
+    return slots
+
+
+def _whole(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    for line in lines:
+        with suppress(ValueError):
+            yield json.loads(line)
 
 
 def with_dropped(
@@ -204,7 +223,7 @@ def reasons(samples: Iterable[Sample]) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A span between two successes, one after the other; ``ends`` is infinite where none followed."""
+    """A span without a success: between two, before the first, or after the last until the end."""
 
     begins: float
     ends: float
@@ -216,20 +235,23 @@ class Gap:
 
 
 def _gaps(samples: Iterable[Sample], *, until: float) -> Iterator[Gap]:
-    ends = sorted(one.ended for one in samples if one.ok)
+    asked = list(samples)
+    if not asked:
+        return
+    ends = [0.0, *sorted(one.ended for one in asked if one.ok)]
     for one, other in pairwise(ends):
         yield Gap(one, other)
-    if ends and ends[-1] < until:
+    if ends[-1] < until:
         yield Gap(ends[-1], until)
 
 
 def longest_gap(samples: Iterable[Sample], *, until: float) -> float | None:
-    """Return the longest time between two successes, or from the last one ``until`` the end."""
+    """Return the longest time without a success, ``until`` the end; None where nobody asked."""
     return max((gap.seconds for gap in _gaps(samples, until=until)), default=None)
 
 
 def gap_around(samples: Iterable[Sample], window: Window, *, until: float) -> Gap | None:
-    """Return the longest gap between successes that reaches into the window."""
+    """Return the longest gap that reaches into the window; None where nobody asked."""
     reaching = [
         gap
         for gap in _gaps(samples, until=until)

@@ -16,7 +16,7 @@ from viral_engine.operations.drills.history import Kind, Operation, Outcome, Val
 from viral_engine.operations.drills.verdict import Finding, Verdict, ruled
 from viral_engine.operations.drills.versions import Versions
 
-__all__ = ["Guarantee", "check_sessions"]
+__all__ = ["Guarantee", "check_nothing_lost", "check_sessions"]
 
 
 class Guarantee(StrEnum):
@@ -67,6 +67,22 @@ def check_sessions(history: Iterable[Operation], versions: Versions) -> Verdict:
     check = _Check(versions, _writes(operations))
     findings = [finding for one in sorted(operations, key=_moment) for finding in check.next(one)]
     return ruled(findings, checked=check.reads)
+
+
+def check_nothing_lost(history: Iterable[Operation], versions: Versions) -> Verdict:
+    """Return whether every acknowledged write survived: so it must where no primary took over."""
+    acknowledged = [
+        one for one in history if one.kind is not Kind.READ and one.outcome is Outcome.OK
+    ]
+    findings = [
+        Finding(
+            Guarantee.NOTHING_FORGOTTEN,
+            f"{one} was acknowledged and is lost, and no primary took over", (one,),
+        )
+        for one in acknowledged
+        if versions.knows(one.key, one.written) and versions.is_lost(one.key, one.written)
+    ]  # fmt: skip
+    return ruled(findings, checked=len(acknowledged))
 
 
 def _writes(operations: Iterable[Operation]) -> dict[tuple[str, Value], Operation]:

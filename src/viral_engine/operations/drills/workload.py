@@ -32,7 +32,8 @@ class Played:
     """What a story did, in nanoseconds of the history's clock.
 
     ``faulted_at`` is when its first act began, ``healed_at`` when its last one was undone. ``lost``
-    has the regions whose edge was gone meanwhile; ``fails_over`` whether the primary was to move.
+    has the regions whose edge was gone meanwhile; ``moved`` whether another primary took over,
+    with which eventual writes may be lost.
     """
 
     primary: str
@@ -41,7 +42,7 @@ class Played:
     faulted_at: int
     healed_at: int
     ended_at: int
-    fails_over: bool = False
+    moved: bool = True
 
 
 @dataclass(frozen=True, slots=True)

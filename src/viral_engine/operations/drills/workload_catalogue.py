@@ -11,7 +11,7 @@ from viral_engine.operations.drills.durable import check_set
 from viral_engine.operations.drills.history import Kind, Operation, Outcome, Value
 from viral_engine.operations.drills.register import check_register
 from viral_engine.operations.drills.revisions import check_revisions
-from viral_engine.operations.drills.sessions import check_sessions
+from viral_engine.operations.drills.sessions import check_nothing_lost, check_sessions
 from viral_engine.operations.drills.verdict import all_of
 from viral_engine.operations.drills.workload import Judged, MakeWorkload, Played, Setting
 from viral_engine.operations.drills.workloads import INITIAL, StrongLoad, StrongPlan
@@ -97,8 +97,11 @@ class Sessions:
     def judge(self, history: Sequence[Operation], played: Played) -> Judged:
         """Rule whether every session saw its writes, and time never went back."""
         rows = self._final[min(self._final)]
-        verdict = check_sessions(history, versions_of(history, rows))
-        return Judged(verdict, len(history), _stakes(history, played))
+        versions = versions_of(history, rows)
+        verdicts = [check_sessions(history, versions)]
+        if not played.moved:
+            verdicts.append(check_nothing_lost(history, versions))
+        return Judged(all_of(verdicts), len(history), _stakes(history, played))
 
 
 def _stakes(history: Sequence[Operation], played: Played) -> dict[str, int]:

@@ -159,7 +159,8 @@ async def _strongly(client: Client, row: Row) -> Value:
 def versions_of(history: Iterable[Operation], final: Mapping[str, Value]) -> Versions:
     """Return the order of versions, from what every write insisted on and what is there at last.
 
-    What was acknowledged or read and does not lead to the final value was lost on the way.
+    What was acknowledged or read and does not lead to the final value was lost on the way; what grew
+    from a value that nobody can have written is no version at all.
     """
     operations = list(history)
     before = {
@@ -169,14 +170,17 @@ def versions_of(history: Iterable[Operation], final: Mapping[str, Value]) -> Ver
     }
     kept = {key: _back(key, value, before) for key, value in final.items()}
     known = {(key, value) for key, chain in kept.items() for value in (INITIAL, *chain)}
+    adrift: set[tuple[str, Value]] = set()
     lost: dict[str, list[Sequence[Value]]] = {key: [] for key in final}
     for key, value in _seen(operations):
-        branch = []
-        while (key, value) not in known and (key, value) in before:
-            known.add((key, value))
+        branch: list[Value] = []
+        while (key, value) in before and (key, value) not in known and (key, value) not in adrift:
             branch.append(value)
             value = before[key, value]  # noqa: PLW2901 - back along the chain
-        if branch:
+        if (key, value) not in known:
+            adrift.update((key, one) for one in branch)
+        elif branch:
+            known.update((key, one) for one in branch)
             lost[key].append((value, *reversed(branch)))
     return Versions(kept, {key: found for key, found in lost.items() if found}, initial=INITIAL)
 
