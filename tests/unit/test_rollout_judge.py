@@ -49,6 +49,11 @@ def test_too_few_requests_are_unknown_unless_silence_counts_as_good() -> None:
     assert verdict(answered(1, 3), quiet_is_well=True).startswith("roll back")
 
 
+def test_two_failures_prove_nothing_at_the_end_either() -> None:
+    assert verdict(answered(148, 2)).startswith("go")
+    assert verdict(answered(147, 3)).startswith("roll back")
+
+
 def test_a_broken_objective_goes_back_at_the_end() -> None:
     assert "more than 0.01 of all" in verdict(answered(985, 15))
     assert verdict(answered(500, ms=700)) == "roll back: p95 is 709 ms, above 500 ms"

@@ -41,6 +41,9 @@ PRIMARY_WITHIN = timedelta(seconds=120)
 HEALTHY_WITHIN = timedelta(seconds=120)
 POLL = timedelta(milliseconds=150)
 
+BEGINS = ("launch", "start", "update")
+"""Events of a machine after which its earlier ends say nothing."""
+
 ROLES = ("database", "witness", "cache", "app")
 """Roles of machines that run for good."""
 
@@ -236,9 +239,9 @@ class Deploy:
 def refuse_failed(machines: list[Machine]) -> None:
     """Raise MachineFailedError for a machine that does not stay up."""
     for machine in machines:
-        exits = [event for event in machine.events if event.type == "exit"]
+        newest = next((e.type for e in machine.events if e.type in {"exit", *BEGINS}), "")
         failed = machine.state is MachineState.FAILED
-        if failed or (machine.state is MachineState.STOPPED and exits):
+        if failed or (machine.state is MachineState.STOPPED and newest == "exit"):
             raise MachineFailedError(
                 f"The machine {machine.name} ({machine.id}) does not stay up.",
                 suggestion=f"Its output: viral logs --machine {machine.id}.",

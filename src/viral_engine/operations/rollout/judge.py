@@ -108,7 +108,7 @@ def _proven(new: RequestFigures, objective: Objective) -> Iterator[str]:
 def _broken(new: RequestFigures, old: Before, objective: Objective) -> Iterator[str]:
     """What speaks against a version once there are enough requests."""
     p95 = new.quantile_ms(0.95) or 0.0
-    if new.error_rate > objective.max_error_rate:
+    if new.error_rate > objective.max_error_rate and new.failed >= FEWEST_FAILURES:
         yield f"{_failed(new)}, more than {objective.max_error_rate:.3g} of all"
     if objective.max_p95_ms is not None and p95 > objective.max_p95_ms:
         yield f"p95 is {p95:.0f} ms, above {objective.max_p95_ms:g} ms"

@@ -87,6 +87,7 @@ class Work:
                 await self.open(name)
                 await self.forget(name)
                 raise
+            machine = await self.machine(name)  # somebody may have changed it meanwhile
             await self._update(machine, self.version.brought_to(machine.config))
         if Member.of(machine).runs:
             await self._until_healthy(name)
@@ -97,6 +98,7 @@ class Work:
         mark = Mark.read(machine.config)
         assert mark is not None
         await self._emptied(machine)
+        machine = await self.machine(name)  # somebody may have changed it meanwhile
         await self._update(machine, mark.was.brought_to(machine.config))
         if Member.of(machine).runs:
             await self._until_healthy(name)
