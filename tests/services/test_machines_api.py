@@ -245,6 +245,11 @@ async def test_w01_wait_returns_at_either_state_and_keeps_to_its_version(world: 
     assert either.json()["state"] == "started"
     other = {"state": "started", "version": "01AAAAAAAAAAAAAAAAAAAAAAAA", "timeout": 1}
     assert (await answer(world, "GET", path, params=other)).status_code == 408
+    before = await world.client.get_machine(APP, machine)
+    await world.client.update_machine(APP, machine, before.config)
+    for state, status in (("stopped", 200), ("started", 408)):
+        old = {"state": state, "version": before.instance_id, "timeout": 1}
+        assert (await answer(world, "GET", path, params=old)).status_code == status
 
 
 async def test_w02_a_wait_for_the_end_of_a_machine_ends(world: Running) -> None:

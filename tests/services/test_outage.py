@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from tests.services.platform_world import APP, platform, runs
 
 from viral_engine.clock import wait_until
+from viral_engine.errors import NoCapacityError
 from viral_engine.fly.model import MachineState
 
 SOON = timedelta(seconds=10)
@@ -36,3 +38,15 @@ async def test_a_machine_begins_again_with_its_host_however_often_that_was_lost(
             async with world.extension.fault("outage", regions=("iad",)):
                 await all_are(MachineState.STARTING)
             await all_are(MachineState.STARTED)
+
+
+async def test_while_its_hosts_are_lost_a_region_has_no_room_for_a_new_machine(
+    tmp_path: Path,
+) -> None:
+    async with platform(tmp_path / "home") as world:
+        await world.client.create_app(APP)
+        async with world.extension.fault("outage", regions=("iad",)):
+            with pytest.raises(NoCapacityError):
+                await world.client.create_machine(APP, name="", region="iad", config=runs())
+        made = await world.client.create_machine(APP, name="", region="iad", config=runs())
+        await world.client.wait_for(APP, made.id, MachineState.STARTED, timeout=SOON)

@@ -98,6 +98,8 @@ class Edges:
         while True:
             await self._hosts[region].wait()
             process = self._running[region] = await MachineProcess.start(self._launch(region))
+            if not self._hosts[region].is_set():
+                process.kill()  # it was taken while the edge was being started
             try:
                 hearing = asyncio.create_task(process.lines(lambda line: self._hear(region, line)))
                 code = await process.wait()

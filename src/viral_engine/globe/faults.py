@@ -126,8 +126,10 @@ class Faults:
             if runner.record.region == region:
                 runner.order_soon("host", status)
         if status == HOST_OK:
+            self.platform.lost_hosts.discard(region)
             self.edges.give_host(region)
         else:
+            self.platform.lost_hosts.add(region)
             self.edges.take_host(region)
 
     def _add_machine_fault(self, kind: str, machine: str) -> str:

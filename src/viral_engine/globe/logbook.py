@@ -76,6 +76,12 @@ class LogBook:
         finally:
             self._listeners.discard(queue)
 
+    def let_go(self, machine: str) -> None:
+        """Close the file of a machine that is no more; what it said can still be read."""
+        file = self._files.pop(machine, None)
+        if file is not None:
+            file.close()
+
     def close(self) -> None:
         """Close every file."""
         for file in self._files.values():

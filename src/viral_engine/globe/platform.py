@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from viral_engine.errors import ConflictError, NotFoundError, PlatformError
+from viral_engine.errors import ConflictError, NoCapacityError, NotFoundError, PlatformError
 from viral_engine.fly.model import MachineConfig, MachineState, Volume
 from viral_engine.globe.app_settings import AppSettings
 from viral_engine.globe.leases import Leases
@@ -40,6 +40,10 @@ class Network(Protocol):
         """Let a place answer one more address."""
 
 
+DESTROYED_KEPT = 1000
+"""Machines of which it is still known that they were destroyed."""
+
+
 @dataclass(eq=False, slots=True)
 class Platform:
     """Everything that the API shows; ``home`` is the data folder.
@@ -58,6 +62,7 @@ class Platform:
     volumes: dict[str, tuple[str, Volume]] = field(default_factory=dict)
     runners: dict[str, MachineRunner] = field(default_factory=dict)
     destroyed: dict[str, MachineRecord] = field(default_factory=dict)
+    lost_hosts: set[str] = field(default_factory=set)
     leases: Leases = field(default_factory=Leases)
     _settings: dict[str, AppSettings] = field(default_factory=dict)
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
@@ -92,6 +97,10 @@ class Platform:
         self.app(app)
         if region not in self.network.plan.regions:
             raise PlatformError(f"region {region} is not one of this globe", status=422)
+        if region in self.lost_hosts:
+            raise NoCapacityError(
+                f"insufficient capacity: no host of {region} can be reached", status=422
+            )
         if any(record.name == name for record in self.machines(app)):
             raise ConflictError("already_exists: unique machine name violation", status=409)
         self.check_mounts(app, region, config)
@@ -305,6 +314,9 @@ class Platform:
         record = runner.record
         del self.runners[record.id], self._tasks[record.id]
         self.destroyed[record.id] = record
+        while len(self.destroyed) > DESTROYED_KEPT:
+            del self.destroyed[next(iter(self.destroyed))]
+        self.logs.let_go(record.id)
         self.changed()
 
     def app(self, name: str) -> dict[str, Any]:

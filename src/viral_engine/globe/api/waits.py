@@ -86,7 +86,9 @@ def _reached(
 ) -> bool:
     """Whether the machine is in such a state, or was in one after the event ``since``."""
     if version is not None and version != record.instance_id:
-        return False
+        # One that was replaced has stopped for good.
+        was = any(one["version"] == version for one in record.versions())
+        return was and "stopped" in wanted
     later: list[dict[str, Any]] = []
     if since:
         later = list(takewhile(lambda event: event["id"] != since, record.events))
