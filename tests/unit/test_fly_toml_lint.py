@@ -194,6 +194,7 @@ def test_the_second_table_of_an_array_is_named_and_placed_by_itself() -> None:
         (SECOND_SERVICE.format(port=9000, outer=443), True),
         (SECOND_SERVICE.format(port=9000, outer=5000), False),
         (SECOND_SERVICE.format(port=8080, outer=443).replace('"app"', '"other"'), False),
+        (f'[[services]]\nprotocol = "udp"{SECOND_SERVICE.format(port=8080, outer=443)[12:]}', False),
     ],
 )  # fmt: skip
 def test_two_services_meet_only_on_a_port_of_one_machine(second: str, meets: bool) -> None:

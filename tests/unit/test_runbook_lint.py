@@ -21,13 +21,15 @@ LAG = "SELECT client_addr, EXTRACT(EPOCH FROM (now() - pg_last_xact_replay_times
 # For each rule a text that breaks it, mostly as the guide has it, its line, and one that does not.
 TEXTS = {
     "VE-CMD-002": ("fly deploy --region iad --app viral-engine", 1,
-                   "fly deploy --regions iad\nfly deploy --primary-region iad"),
+                   ("fly deploy --regions iad\nfly deploy --primary-region iad\n"
+                    "fly deploy && fly logs --region lhr")),
     "VE-CMD-004": ("fly postgres create --name viral-engine-db --region iad", 1, "fly mpg create"),
     "VE-CMD-006": (("fly postgres create --name db-replica \\\n  --region lhr \\\n"
                    "  --fork-from viral-engine-db"), 1, "fly machine clone 1 --region lhr -a db"),
     "VE-CMD-007": ("fly postgres db list -a viral-engine-db", 1, "fly postgres attach db -a x"),
     "VE-CMD-010": ("fly secrets set A=1 -a x\n\nfly secrets set B=2 -a x", 3,
-                   "fly secrets set A=1 B=2\nfly secrets deploy"),
+                   ("fly secrets set A=1 --stage\nfly secrets set B=2 --stage\n"
+                    "fly secrets set C=3\nfly secrets deploy")),
     "VE-CMD-012": ("# Verify\nfly regions list -a viral-engine", 2, "fly scale show"),
     "VE-CMD-014": ("fly machine cordon 1\nfly machines stop $(fly machines list --region iad -q)",
                    2, "fly machine list --json | jq '.[]' # --region"),

@@ -69,6 +69,11 @@ class Service(Section):
         return self.path[0] == "http_service"
 
     @property
+    def is_udp(self) -> bool:
+        """Whether it takes datagrams."""
+        return self.table.get("protocol") == "udp"
+
+    @property
     def name(self) -> str:
         """What people call it."""
         return "[http_service]" if self.is_http_service else "[[services]]"

@@ -29,8 +29,10 @@ def doubled_services(file: FlyToml) -> Iterator[Fault]:
 
 
 def missing_hard_limits(file: FlyToml) -> Iterator[Fault]:
-    """Find services without a hard limit."""
+    """Find services without a hard limit; datagrams are not counted."""
     for service in file.services:
+        if service.is_udp:
+            continue
         concurrency = service.inner("concurrency")
         if concurrency is None or concurrency.whole("hard_limit") is None:
             place = concurrency.path if concurrency else service.path
@@ -103,7 +105,9 @@ def old_switches(file: FlyToml) -> Iterator[Fault]:
 
 
 def _may_meet(one: Service, other: Service) -> bool:
-    """Whether two services can be on one machine: they share a process group, or name none."""
+    """Whether two services can be on one machine, by one protocol: they share a group, or name none."""
+    if one.is_udp != other.is_udp:
+        return False
     mine, theirs = one.texts("processes"), other.texts("processes")
     return not mine or not theirs or bool(set(mine) & set(theirs))
 

@@ -38,7 +38,9 @@ def typed(pattern: str, problem: str) -> Find:
 def repeated_secrets(piece: Piece) -> Iterator[tuple[int, str]]:
     """Find secrets that are set one call after the other."""
     calls = [
-        line for line, command in piece.commands() if re.search(rf"{FLY} secrets set\b", command)
+        line
+        for line, command in piece.commands()
+        if re.search(rf"{FLY} secrets set\b(?!.*--stage\b)", command)
     ]
     for line in calls[1:]:
         yield (
@@ -86,7 +88,7 @@ TEXT_RULES = (
         why="There is no such option: the command ends with `unknown flag`.",
         fix="`--primary-region iad` at the first deploy; later ones are held to regions by `--regions iad`.",
         source=f"{_FLYCTL}, internal/command/deploy",
-        find=typed(rf"{FLY} deploy\b.*\s--region[ =]", "deploy has no option --region"),
+        find=typed(rf"{FLY} deploy\b[^|;&]*\s--region[ =]", "deploy has no option --region"),
     ),
     TextRule(
         code="VE-CMD-004",
