@@ -92,3 +92,30 @@ async def test_r04_r05_a_token_of_the_lost_branch_is_bounded_and_never_satisfied
             read = await client.ask(lhr, "GET", created.headers["location"])
             assert read.json() == created.json()
             assert read.headers["viral-route"] == "local; reason=replica"
+
+
+async def test_a_version_that_a_failover_took_away_is_not_given_to_another_content(
+    postgres_pair: PostgresPair, migrated: str
+) -> None:
+    async with _second_pair(postgres_pair) as second:
+        second.primary.copy_and_follow(postgres_pair.primary)
+        async with both_regions(postgres_pair, migrated) as (iad, _):
+            made = await iad.post("/api/tasks", json={"title": "one"})
+            place = made.headers["location"]
+            await PostgresPair(postgres_pair.primary, second.primary).wait_until_replayed()
+            await _cut_off(second.primary)
+            lost = await iad.patch(place, json={"title": "A"})
+            assert lost.headers["etag"] == '"2"'
+        await second.primary.ask("select pg_promote()")
+        async with both_regions(
+            PostgresPair(second.primary, postgres_pair.replica), migrated
+        ) as (iad, _):  # fmt: skip
+            other = await iad.patch(place, json={"title": "B"})
+            assert other.headers["etag"] == f'"{2**32 + 1}"'
+            seen = {"if-match": lost.headers["etag"]}
+            refused = await iad.patch(place, json={"title": "C"}, headers=seen)
+            assert (refused.status_code, refused.json()["current"]["title"]) == (412, "B")
+            read = await iad.get(place, headers={"if-none-match": lost.headers["etag"]})
+            assert (read.status_code, read.json()["title"]) == (200, "B")
+            following = await iad.patch(place, json={"title": "D"})
+            assert following.json()["version"] == 2**32 + 2

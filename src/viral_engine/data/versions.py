@@ -75,7 +75,7 @@ class Judgement(StrEnum):
 
 
 def version_tag(version: int) -> str:
-    """Return the ``ETag`` of a row version: strong, since a version never names two contents."""
+    """Return the ``ETag`` of a row version: strong, since a version must never name two contents."""
     return f'"{version}"'
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HEAD", "migrate"]
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest revision of the migrations that are shipped here."""
 
 # Two machines that migrate at once: the second waits for the first, and then has nothing to do.

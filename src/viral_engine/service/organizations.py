@@ -19,7 +19,7 @@ __all__ = ["Organization", "Organizations"]
 
 @dataclass(frozen=True, slots=True)
 class Organization:
-    """One organization as it is stored; ``version`` counts its changes from 1."""
+    """One organization as it is stored; ``version`` grows with its changes, from 1."""
 
     id: UUID
     name: str

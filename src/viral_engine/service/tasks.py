@@ -28,7 +28,7 @@ class TaskStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One task as it is stored; ``version`` counts its changes from 1."""
+    """One task as it is stored; ``version`` grows with its changes, from 1."""
 
     id: UUID
     title: str

@@ -38,7 +38,7 @@ class NotAllowedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """One user as it is stored; ``version`` counts its changes from 1."""
+    """One user as it is stored; ``version`` grows with its changes, from 1."""
 
     id: UUID
     organization_id: UUID

@@ -21,7 +21,7 @@ for update;
 -- their balances, also where a new primary's clock is behind the one before it.
 with moved as (
     update billing_accounts
-    set balance_cents = balance_cents + %(amount_cents)s, version = version + 1,
+    set balance_cents = balance_cents + %(amount_cents)s, version = next_version(version),
         updated_at = greatest(clock_timestamp(), updated_at + interval '1 microsecond')
     where id = %(account_id)s
         and balance_cents + %(amount_cents)s between 0 and 1000000000000000

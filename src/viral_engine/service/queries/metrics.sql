@@ -20,7 +20,7 @@ for update;
 
 -- name: update_metric
 update metrics
-set value = %(value)s, at = %(at)s, updated_at = now(), version = version + 1
+set value = %(value)s, at = %(at)s, updated_at = now(), version = next_version(version)
 where name = %(name)s and version = %(replaces)s
 returning id, name, value, at, created_at, updated_at, version;
 

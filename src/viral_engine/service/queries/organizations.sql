@@ -10,7 +10,7 @@ where id = %(id)s;
 
 -- name: update_organization
 update organizations
-set name = coalesce(%(name)s, name), updated_at = now(), version = version + 1
+set name = coalesce(%(name)s, name), updated_at = now(), version = next_version(version)
 where id = %(id)s and (%(versions)s::bigint[] is null or version = any(%(versions)s))
 returning id, name, created_at, updated_at, version;
 

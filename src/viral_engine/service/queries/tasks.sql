@@ -27,6 +27,6 @@ set title = coalesce(%(title)s, title),
     description = coalesce(%(description)s, description),
     status = coalesce(%(status)s, status),
     updated_at = now(),
-    version = version + 1
+    version = next_version(version)
 where id = %(id)s and (%(versions)s::bigint[] is null or version = any(%(versions)s))
 returning id, title, description, status, created_at, updated_at, version;

@@ -13,7 +13,7 @@ update users
 set email = coalesce(%(email)s, email),
     display_name = coalesce(%(display_name)s, display_name),
     updated_at = now(),
-    version = version + 1
+    version = next_version(version)
 where id = %(id)s and (%(versions)s::bigint[] is null or version = any(%(versions)s))
 returning id, organization_id, email, display_name, created_at, updated_at, version;
 
