@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from viral_engine.errors import MachineFailedError
+from viral_engine.errors import MachineFailedError, WaitTimeoutError
 from viral_engine.fly.client import FlyClient
 from viral_engine.fly.model import Machine
 from viral_engine.operations.blueprint import Blueprint, places
@@ -19,6 +19,7 @@ from viral_engine.operations.serving import wait_until_aware, wait_until_routed
 from viral_engine.topology.model import BUNDLED_APP, Provider
 
 MIGRATED_WITHIN = timedelta(seconds=60)
+PROTECTED_WITHIN = timedelta(seconds=20)
 
 
 @dataclass(eq=False, slots=True)
@@ -48,7 +49,21 @@ class BringUp:
                 await self._migrate(next(m for m in serving if m.region == self.primary_region))
         with step(self.progress, "Wait until every edge serves users"):
             await self._wait_until_serving(serving)
+        if self._owns_databases and sum(m.role == "database" for m in machines) > 1:
+            with step(self.progress, "Wait until another region confirms commits"):
+                await self._wait_until_protected(databases)
         return machines
+
+    @property
+    def _owns_databases(self) -> bool:
+        return self.blueprint.deployment.database.provider is Provider.VIRAL
+
+    async def _wait_until_protected(self, databases: PatroniDatabases) -> None:
+        """It serves already: where this takes longer that is told, and no failure."""
+        try:
+            await databases.until_well(within=PROTECTED_WITHIN)
+        except WaitTimeoutError as error:
+            self.progress.seen("databases", error.message)
 
     @property
     def _bundled(self) -> bool:
@@ -65,8 +80,7 @@ class BringUp:
     async def _wait_until_serving(self, serving: list[Machine]) -> None:
         path = self.blueprint.deployment.service.check.path
         await asyncio.gather(*(wait_until_routed(url, path) for url in self.edges.values()))
-        own = self.blueprint.deployment.database.provider is Provider.VIRAL
-        if self.edges and self._bundled and own:
+        if self.edges and self._bundled and self._owns_databases:
             await asyncio.gather(
                 *(wait_until_aware(self.edges[machine.region], machine.id) for machine in serving)
             )

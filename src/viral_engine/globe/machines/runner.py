@@ -145,6 +145,11 @@ class MachineRunner:
     def _host_is_there(self) -> bool:
         return self.record.host_status == HOST_OK
 
+    def _need_host(self) -> None:
+        if not self._host_is_there:
+            text = f"the host of machine {self.record.id} is unreachable"
+            raise PlatformError(text, status=503)
+
     async def _host_is(self, status: str) -> None:
         """What runs on a host that is lost ends without a word, and begins again with the host."""
         self.record.host_status = status
@@ -185,8 +190,7 @@ class MachineRunner:
             if record.state is MachineState.SUSPENDED:
                 self._resume(self._process, source)
             return
-        if not self._host_is_there:
-            raise PlatformError(f"the host of machine {record.id} is unreachable", status=503)
+        self._need_host()
         record.state = MachineState.STARTING
         record.note("start", "starting", source=source)
         record.checks = {
@@ -283,6 +287,7 @@ class MachineRunner:
         record.note("exit", "stopped", source="flyd", exit_event=_exit_event(code, asked=True))
 
     async def _update(self, config: MachineConfig, *, launch: bool) -> None:
+        self._need_host()
         ran = self._process is not None or self.record.state is MachineState.STARTING
         if ran:
             stop = self.record.config.stop_config

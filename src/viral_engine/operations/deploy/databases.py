@@ -57,7 +57,7 @@ class PatroniDatabases:
         async with operating(self.client, formation, operator, self.progress):
             yield
 
-    async def until_well(self) -> None:
+    async def until_well(self, *, within: timedelta = WELL_WITHIN) -> None:
         """As in Databases: a primary acknowledges, the others stream, one of them synchronously."""
 
         async def well() -> bool | NotYet:
@@ -65,8 +65,8 @@ class PatroniDatabases:
             return NotYet(ill) if ill else True
 
         await wait_until(
-            well, timeout=WELL_WITHIN, interval=POLL,
-            waiting_for="the databases to be well before the next is updated",
+            well, timeout=within, interval=POLL,
+            waiting_for="every database to stream, and one to confirm each commit",
         )  # fmt: skip
 
     async def hand_over(self, region: str) -> None:
