@@ -231,6 +231,8 @@ async def test_of_two_replicas_the_one_behind_waits_and_the_other_serves_at_once
                 made = await iad.post("/api/tasks", json={"title": "x"})
                 sent = {"viral-session": made.headers["viral-session"]}
                 place = made.headers["location"]
+                # Else the wait of the one that is behind may be over before the other has answered.
+                await PostgresPair(pair.primary, third).wait_until_replayed()
                 late = asyncio.create_task(lhr.get(place, headers=sent))
                 read = await syd.get(place, headers=sent)
                 assert read.status_code == 200

@@ -64,6 +64,12 @@ class Machines:
                     found.append(process)
         return found
 
+    async def are(self, count: int) -> None:
+        """Return once so many live: what was forked last may not sleep yet."""
+        await wait_until(
+            lambda: len(self.alive()) == count, timeout=SOON, waiting_for=f"{count} to sleep"
+        )
+
     async def gone(self) -> None:
         await wait_until(lambda: not self.alive(), timeout=SOON, waiting_for="its processes to end")
 
@@ -206,7 +212,7 @@ async def test_nothing_is_left_when_a_machine_ends(machines: Machines, how: str)
     process = await machines.start(*PYTHON, DAEMONS + stay, machines.marker)
     await machines.says("up")
     if how == "it is killed":
-        assert len(machines.alive()) == 4
+        await machines.are(4)
         process.kill()
         process.kill()  # twice is harmless
     assert await ends_with(process) == (137 if how == "it is killed" else 0)
@@ -233,10 +239,12 @@ async def test_nothing_is_left_when_the_owner_is_killed(machines: Machines) -> N
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     with owner:
-        assert owner.stdout is not None
-        assert owner.stdout.readline() == "up\n"
-        assert len(machines.alive()) == 4
-        owner.kill()
+        try:
+            assert owner.stdout is not None
+            assert owner.stdout.readline() == "up\n"
+            await machines.are(4)
+        finally:
+            owner.kill()
     await machines.gone()
 
 
