@@ -22,7 +22,7 @@ from viral_engine.nodes.binaries import Engines
 APP = "shop"
 
 WAITING = "import signal,sys;signal.signal(signal.SIGINT,lambda *_:sys.exit(0));signal.pause()"
-STUBBORN = "import signal;signal.signal(signal.SIGINT,signal.SIG_IGN)\nwhile True:signal.pause()"
+STUBBORN = "import signal;signal.signal(signal.SIGINT,signal.SIG_IGN);print('up',flush=True)\nwhile True:signal.pause()"
 
 
 @dataclass(frozen=True, slots=True)

@@ -201,6 +201,22 @@ async def test_r16_a_body_above_the_limit_of_an_app_is_refused_and_the_user_hear
         assert globe.was_seen() <= 5 * chunked
 
 
+async def test_r16_a_refused_body_that_comes_slowly_is_taken_whole_before_the_answer(
+    globe: Globe,
+) -> None:
+    async def slowly() -> AsyncIterator[bytes]:
+        async for piece in pieces(6 * MIB):
+            yield piece
+            sent.append(piece)
+            if len(sent) == 10:
+                await asyncio.sleep(1.5)  # the sender's pace: longer than the edge waits to close
+
+    sent: list[bytes] = []
+    headers = {"fly-prefer-region": "iad", "content-length": str(6 * MIB)}
+    got = await globe.ask("POST", content=slowly(), headers=headers)
+    assert (got.status_code, len(sent)) == (413, 96)
+
+
 @pytest.mark.parametrize("size", [1, 700_000, MIB])
 async def test_r16_a_chunked_body_arrives_whole_where_it_was_handed(
     globe: Globe, size: int

@@ -145,8 +145,8 @@ async def test_m10_stop_asks_by_the_signal_and_then_kills(world: Running) -> Non
         "import signal,sys;signal.signal(signal.SIGINT,lambda *_:sys.exit(3));print('up',flush=True);signal.pause()",
     )
     stubborn = await started(world, STUBBORN, stop_config={"signal": "SIGINT", "timeout": "1s"})
-    await _says(world, polite, "up")
     for machine in (polite, stubborn):
+        await _says(world, machine, "up")
         await world.client.stop_machine(APP, machine)
         await world.client.wait_for(APP, machine, MachineState.STOPPED, timeout=SOON)
     for machine, code in ((polite, 3), (stubborn, 137)):

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, MutableMapping
+from datetime import timedelta
 from typing import Any
 
 __all__ = [
@@ -13,6 +16,7 @@ __all__ = [
     "Send",
     "declared_length",
     "drain",
+    "linger",
     "may_have_body",
 ]
 
@@ -26,6 +30,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 MAX_REPLAY_BODY = 1024 * 1024
 """Bytes of a body that a proxy keeps to send it again to another region."""
 
+_LINGER = timedelta(seconds=10)
+_LINGER_BYTES = 64 * 1024 * 1024
 
 _OF_BODIES = frozenset({b"content-length", b"transfer-encoding"})
 
@@ -54,6 +60,7 @@ async def drain(scope: Scope, receive: Receive, *, limit: int = MAX_REPLAY_BODY)
     that must not come before.
     """
     if (declared_length(scope) or 0) > limit:
+        await linger(scope, receive)
         return False
     size = 0
     while True:
@@ -61,7 +68,33 @@ async def drain(scope: Scope, receive: Receive, *, limit: int = MAX_REPLAY_BODY)
         if message["type"] != "http.request":
             return True  # the client is gone: nobody will read the answer
         size += len(message.get("body", b""))
+        more = message.get("more_body", False)
         if size > limit:
+            if more:
+                await linger(scope, receive)
             return False
-        if not message.get("more_body", False):
+        if not more:
             return True
+
+
+async def linger(scope: Scope, receive: Receive) -> None:
+    """Read and drop what comes yet of a body that is refused, for 10 s and 64 MiB at most.
+
+    Most clients read no answer before they have sent everything, and a proxy that has the answer
+    closes what it need not read any more: they would see a reset connection in its stead.
+    """
+    if (declared_length(scope) or 0) > _LINGER_BYTES or _asks_first(scope):
+        return
+    size = 0
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LINGER.total_seconds()):
+            while size <= _LINGER_BYTES:
+                message = await receive()
+                if message["type"] != "http.request" or not message.get("more_body", False):
+                    return
+                size += len(message.get("body", b""))
+
+
+def _asks_first(scope: Scope) -> bool:
+    """Tell whether the client sends its body only when it is told to."""
+    return any(name == b"expect" for name, _ in scope["headers"])

@@ -1,6 +1,15 @@
 from __future__ import annotations
 
-from viral_engine.web.asgi import App, Message, Receive, Scope, Send, declared_length, may_have_body
+from viral_engine.web.asgi import (
+    App,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    declared_length,
+    linger,
+    may_have_body,
+)
 from viral_engine.web.problem import Problem, send_problem
 
 __all__ = ["BodyLimit"]
@@ -13,7 +22,8 @@ class _BodyTooLargeError(Exception):
 class BodyLimit:
     """Refuses a request body of more than ``limit`` bytes with 413, declared or counted.
 
-    A body without a declared length is counted as the app reads it; nothing is kept.
+    A body without a declared length is counted as the app reads it; nothing is kept. What comes
+    yet of a refused one is read first, within bounds (``linger``), so that its sender hears of it.
     """
 
     def __init__(self, app: App, *, limit: int) -> None:
@@ -26,15 +36,18 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         if (declared_length(scope) or 0) > self._limit:
+            await linger(scope, receive)
             await self._refuse(scope, send)
             return
         size = 0
         started = False
+        more = True
 
         async def counted() -> Message:
-            nonlocal size
+            nonlocal size, more
             message = await receive()
             size += len(message.get("body", b""))
+            more = message.get("more_body", False)
             if size > self._limit:
                 raise _BodyTooLargeError
             return message
@@ -49,11 +62,12 @@ class BodyLimit:
         except _BodyTooLargeError:
             if started:
                 raise
+            if more:
+                await linger(scope, receive)
             await self._refuse(scope, send)
 
     async def _refuse(self, scope: Scope, send: Send) -> None:
         detail = f"The body is longer than {self._limit} bytes."
-        # The connection stays: closed with the body half sent, its peer would see no answer.
         await send_problem(scope, send, Problem(413, "body-too-large", detail, ()))
 
 
