@@ -20,6 +20,7 @@ from typing import Any
 import httpx
 import uvicorn
 
+from viral_engine.errors import GlobeError
 from viral_engine.globe.edge import (
     Backend,
     Check,
@@ -31,9 +32,10 @@ from viral_engine.globe.edge import (
     publish,
     render,
 )
+from viral_engine.globe.edge.clusters import cluster_name, directions
 from viral_engine.nodes.binaries import Engines
 
-CHECK = Check(interval_s=0.1, timeout_s=0.5, path="/health", failures=1)
+CHECK = Check(interval_s=0.1, timeout_s=5.0, path="/health", failures=1)
 HTTP_PORT = 8080
 
 
@@ -83,6 +85,7 @@ class Machine:
     reads_body: bool = True
     seen: list[Seen] = field(default_factory=list)
     checked: asyncio.Event = field(default_factory=asyncio.Event)
+    pace: Callable[[], Awaitable[object]] = lambda: asyncio.sleep(0.2)
 
     @property
     def backend(self) -> Backend:
@@ -133,7 +136,7 @@ class Machine:
         for number in range(3):
             body = f"data: {number}\n\n".encode()
             await send({"type": "http.response.body", "body": body, "more_body": True})
-            await asyncio.sleep(0.2)  # the pace of the stream under test, not a wait
+            await self.pace()
         await send({"type": "http.response.body", "body": b""})
 
     async def _websocket(self, seen: Seen, receive: Any, send: Any) -> None:
@@ -198,7 +201,7 @@ async def serving(machine: Machine) -> AsyncIterator[Machine]:
     finally:
         server.force_exit = True
         server.should_exit = True
-        await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(task, 20)
         listening.close()
 
 
@@ -227,16 +230,30 @@ class Edge:
         )
 
     async def wait_until_healthy(self, machines: Iterable[Machine]) -> None:
+        """Return when each of its clusters, those of replays too, has found just these healthy."""
         wanted = {m.id for m in machines}
+        services: tuple[HttpService | TcpService, ...] = (*self.view.http, *self.view.tcp)
+        expected = {
+            cluster_name(service, toward): {
+                backend.machine_id
+                for backend in service.backends
+                if backend.machine_id in wanted
+                and (toward is None or backend.region in {toward, self.view.region})
+            }
+            for service in services
+            for toward in directions(service, self.view)
+        }
 
         async def check() -> bool:
-            found = await healthy(self.view)
-            return set().union(*found.values()) == wanted
+            try:
+                return await healthy(self.view) == expected
+            except GlobeError:  # silent for longer than it is given
+                return False
 
         await until(check, f"the edge of {self.view.region} finds healthy just {sorted(wanted)}")
 
 
-async def until(condition: Callable[[], Awaitable[bool]], what: str, limit_s: float = 5.0) -> None:
+async def until(condition: Callable[[], Awaitable[bool]], what: str, limit_s: float = 30.0) -> None:
     """Wait until a condition holds; raises TimeoutError that says what was waited for."""
     try:
         async with asyncio.timeout(limit_s):

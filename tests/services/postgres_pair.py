@@ -12,6 +12,7 @@ import random
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -108,6 +109,16 @@ class Server:
         run("pg_basebackup", "-D", str(self.folder), "-R", "-d", address, *copy)
         self.configure()
         self.start()
+        self._wait_until_streaming()
+
+    def _wait_until_streaming(self) -> None:
+        # It takes connections a moment before it receives its primary's log.
+        streams = "select count(*) from pg_stat_wal_receiver where status = 'streaming'"
+        gives_up_at = time.monotonic() + 60
+        with psycopg.connect(self.url(), autocommit=True) as one:
+            while one.execute(streams).fetchone() != (1,):
+                assert time.monotonic() < gives_up_at, f"{self.region} does not stream"
+                time.sleep(0.05)
 
     @property
     def runs(self) -> bool:
@@ -195,7 +206,7 @@ async def database(postgres_pair: PostgresPair) -> AsyncIterator[str]:
     yield name
     if postgres_pair.primary.runs:
         # Whatever a test has left of settings, this must not wait for a standby.
-        options = "-c synchronous_commit=local -c statement_timeout=10s"
+        options = "-c synchronous_commit=local -c statement_timeout=60s"
         async with await psycopg.AsyncConnection.connect(
             postgres_pair.primary.url(), autocommit=True, options=options
         ) as connection:

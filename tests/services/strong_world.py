@@ -93,9 +93,13 @@ async def set_system(server: Server, name: str, value: str | None) -> None:
     await server.ask("select pg_reload_conf()")
 
     async def is_in_force() -> bool:
+        if value is None:
+            own = "coalesce(sourcefile, '') like '%.auto.conf'"
+            query = f"select count(*) from pg_settings where name = '{name}' and {own}"
+            return await server.ask(query) == 0
         query = f"select count(*) from pg_file_settings where name = '{name}' and not applied"
         said = await server.ask(f"select current_setting('{name}')")
-        return await server.ask(query) == 0 and (value is None or said == value)
+        return await server.ask(query) == 0 and said == value
 
     await wait_until(is_in_force, timeout=SOON, waiting_for=f"{name} to be in force")
 

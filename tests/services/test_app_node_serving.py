@@ -31,7 +31,7 @@ async def app(scope, receive, send):
     if scope["path"] == "/broken":
         raise RuntimeError("broken on purpose")
     if scope["path"] == "/slow":
-        await asyncio.sleep(1)
+        await asyncio.sleep(4)
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b"done"})
 """

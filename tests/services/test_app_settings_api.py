@@ -13,6 +13,7 @@ from tests.services.platform_world import APP, Running, platform, runs
 
 from viral_engine.clock import wait_until
 from viral_engine.errors import LeaseHeldError, LostAnswerError, NotFoundError, PlatformError
+from viral_engine.fly import leases
 from viral_engine.fly.app_settings import AppSettings
 from viral_engine.fly.client import FlyClient
 from viral_engine.fly.leases import lease_of, leased
@@ -90,7 +91,7 @@ async def test_l03_a_lease_ends_by_itself_or_by_its_holder(world: Running) -> No
     machine = await idle(world)
     path = f"/apps/{APP}/machines/{machine}/lease"
     assert (await answer(world, "GET", path)).status_code == 404
-    await answer(world, "POST", path, json={"ttl": 0.2})
+    await answer(world, "POST", path, json={"ttl": 2})
     assert (await answer(world, "DELETE", path)).status_code == 409
 
     async def ended() -> bool:
@@ -101,6 +102,27 @@ async def test_l03_a_lease_ends_by_itself_or_by_its_holder(world: Running) -> No
         assert await lease_of(world.client, APP, machine) is not None
     assert await ended()
     assert world.client.nonces == {}
+
+
+async def test_l03_a_lease_that_lapsed_is_not_taken_anew_in_silence(
+    world: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "RENEWED_EVERY_S", 0.01)
+    clock, looks = [0.0], 0
+
+    def now() -> float:
+        nonlocal looks
+        looks += 1
+        return clock[0]
+
+    machine = await idle(world)
+    async with leased(world.client, APP, machine, "asleep", now=now) as lease:
+        clock[0], before = 100.0, looks  # the laptop wakes up
+        await wait_until(lambda: looks > before, timeout=SOON, waiting_for="the renewal's look")
+        for _ in range(3):  # what a renewal would ask for has been answered by then
+            assert await lease_of(world.client, APP, machine) is not None
+        with pytest.raises(LeaseHeldError, match="has ended"):
+            lease.check()
 
 
 async def test_l04_who_creates_a_machine_can_have_its_lease_at_once(

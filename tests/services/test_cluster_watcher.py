@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 from tests.services.postgres_pair import PostgresPair
@@ -56,12 +57,12 @@ async def test_a_replica_that_stops_is_unreachable_and_seen_again_when_it_is_bac
         nodes, machine="m1", interval=OFTEN, listener=events.append
     ) as watcher:
         await watcher.wait_for(_all_answer, timeout=SOON)
-        postgres_pair.replica.stop("immediate")
+        await asyncio.to_thread(postgres_pair.replica.stop, "immediate")
         try:
             view = await watcher.wait_for(lambda seen: not _all_answer(seen), timeout=SOON)
             lost = view.node("lhr")
         finally:
-            postgres_pair.replica.start()
+            await asyncio.to_thread(postgres_pair.replica.start)
         assert lost is not None
         assert (lost.reachable, lost.lag_seconds, lost.lsn) == (False, None, None)
         assert view.primary_region == "iad"

@@ -47,10 +47,13 @@ async def test_a_lock_is_held_until_its_end_and_who_waits_is_counted(
     postgres_pair: PostgresPair, table: str
 ) -> None:
     where = postgres_pair.primary.url(table)
-    holding = asyncio.create_task(asyncio.to_thread(meddler.lock, where, 1.0))
+    holding = asyncio.create_task(asyncio.to_thread(meddler.lock, where, 4.0))
 
     async def is_held() -> bool:
-        held = "select count(*) from pg_locks where mode = 'ExclusiveLock' and relation is not null"
+        held = (
+            "select count(*) from pg_locks where mode = 'ExclusiveLock' and granted"
+            " and relation = 'organizations'::regclass"
+        )
         return await postgres_pair.primary.ask(held, table) == 1
 
     await wait_until(is_held, timeout=SOON, waiting_for="the lock")
@@ -85,14 +88,14 @@ async def test_a_long_read_at_the_replica_is_ended_for_what_is_replayed(
     await set_system(postgres_pair.replica, "max_standby_streaming_delay", "100ms")
     try:
         reading = asyncio.create_task(
-            asyncio.to_thread(meddler.read, postgres_pair.replica.url(table), 2.5)
+            asyncio.to_thread(meddler.read, postgres_pair.replica.url(table), 7.0)
         )
 
         async def reads() -> bool | NotYet:
             held = "select count(*) from pg_locks where relation = 'organizations'::regclass"
             return await postgres_pair.replica.ask(held, table) == 1 or NotYet("no lock yet")
 
-        await wait_until(reads, timeout=timedelta(seconds=2), waiting_for="the long read")
+        await wait_until(reads, timeout=timedelta(seconds=4), waiting_for="the long read")
         primary = postgres_pair.primary.url(table)
         assert await asyncio.to_thread(meddler.lock_for_all, primary, 0.1) == 1
         assert await reading == 1
@@ -103,7 +106,7 @@ async def test_a_long_read_at_the_replica_is_ended_for_what_is_replayed(
 async def test_a_column_comes_and_goes(postgres_pair: PostgresPair, table: str) -> None:
     before = await postgres_pair.primary.ask(COLUMNS, table)
     where = postgres_pair.primary.url(table)
-    altering = asyncio.create_task(asyncio.to_thread(meddler.alter, where, 1.0))
+    altering = asyncio.create_task(asyncio.to_thread(meddler.alter, where, 4.0))
 
     async def is_there() -> bool:
         return await postgres_pair.primary.ask(COLUMNS, table) == int(str(before)) + 1

@@ -26,7 +26,7 @@ from viral_engine.operations.drills.workloads_lists import Statements
 from viral_engine.operations.drills.workloads_money import Bank, Counters
 from viral_engine.operations.drills.workloads_once import Owners, Storm
 
-SOON = timedelta(seconds=20)
+SOON = timedelta(seconds=60)
 ENOUGH = 8
 PLAYED = Played(primary="iad", lost=frozenset(), began_at=0, faulted_at=0, healed_at=0, ended_at=0)
 

@@ -308,7 +308,7 @@ async def test_a_home_that_has_just_gone_costs_refusals_that_say_retry_until_the
             assert (got.status_code, got.headers["retry-after"]) == (503, "1")
             return False
 
-        await until(is_served, "the session moved on", limit_s=2.0)
+        await until(is_served, "the session moved on")
 
 
 async def test_a_home_whose_database_does_not_answer_is_left_without_a_hop(globe: Globe) -> None:

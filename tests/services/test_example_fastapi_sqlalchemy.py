@@ -24,7 +24,7 @@ async def test_the_notes_app_writes_and_reads_through_the_database_it_was_given(
     }
     async with (
         app_machine(settings, log=tmp_path / "log", ready_path="/") as machine,
-        httpx.AsyncClient(base_url=machine.url) as user,
+        httpx.AsyncClient(base_url=machine.url, timeout=30) as user,
     ):
 
         async def has_its_table() -> bool:

@@ -36,7 +36,7 @@ async def _both_regions(
             machine = await stack.enter_async_context(
                 app_machine({**settings, "FLY_REGION": region}, log=logs / region, ready_path="/")
             )
-            client = httpx.AsyncClient(base_url=machine.url)
+            client = httpx.AsyncClient(base_url=machine.url, timeout=30)
             users.append(await stack.enter_async_context(client))
         for region, user in zip(("iad", "lhr"), users, strict=True):
 

@@ -227,6 +227,8 @@ async def test_of_two_replicas_the_one_behind_waits_and_the_other_serves_at_once
             _user_in(_environ(pair, external, "syd") | more) as syd,
         ):
             await pair.wait_until_replayed()
+            for user in (lhr, syd):  # opens connections, which would else take of the time to wait
+                assert (await user.get("/api/tasks")).status_code == 200
             async with pair.replay_paused():
                 made = await iad.post("/api/tasks", json={"title": "x"})
                 sent = {"viral-session": made.headers["viral-session"]}

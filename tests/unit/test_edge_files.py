@@ -162,7 +162,9 @@ def test_health_is_told_by_machine_and_not_before_the_first_check() -> None:
             {"name": "postgresql"},
         ]
     }
-    assert read(VIEW, told) == {"web": frozenset({"a"}), "postgresql": frozenset()}
+    nobody: frozenset[str] = frozenset()
+    toward = {f"web~{region}": nobody for region in VIEW.regions_by_rtt if region != VIEW.region}
+    assert read(VIEW, told) == {"web": frozenset({"a"}), **toward, "postgresql": nobody}
 
 
 async def test_an_edge_that_cannot_be_asked_says_so() -> None:

@@ -17,6 +17,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from viral_engine.cluster.addresses import LINK_OPTIONS
 from viral_engine.cluster.links import break_off
+from viral_engine.data.attentive import AttentiveConnection
 from viral_engine.data.pooler import begin_reading, let_it_only_read
 from viral_engine.guards import Circuit, CircuitOpenError
 from viral_engine.observe import Listener
@@ -73,6 +74,7 @@ class LazyPool:
             parameters["options"] = f"{given} -c default_transaction_read_only=on".strip()
         self._all: WeakSet[Connection] = WeakSet()
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            connection_class=AttentiveConnection,
             kwargs={**parameters, "autocommit": True},
             configure=self._known,
             open=False,
@@ -211,6 +213,8 @@ class LazyPool:
     async def _let_go(self, connection: Connection) -> None:
         try:
             await self._pool.putconn(connection)
+            if connection.closed:
+                await connection.close()  # of a broken one the loop may still watch the socket
         finally:
             self._note_gone()
 

@@ -78,6 +78,8 @@ async def _renew(client: FlyClient, app: str, lease: Lease, description: str) ->
     while True:
         await asyncio.sleep(RENEWED_EVERY_S)
         asked = lease.now()
+        if asked >= lease.valid_until:
+            return  # it has ended, and another may have come and gone: check() says so
         try:
             await _acquire(client, app, lease.machine, description)
         except (ConflictError, NotFoundError):

@@ -164,7 +164,8 @@ def _retries(retry_on: str) -> Json:
                 ),
             }
         ],
-        "host_selection_retry_max_attempts": 8,
+        # A pick is random, and after the last one Envoy takes a machine that was tried already.
+        "host_selection_retry_max_attempts": 40,
         "retry_priority": {
             "name": priorities,
             "typed_config": typed(
