@@ -104,7 +104,7 @@ async def test_l03_a_lease_ends_by_itself_or_by_its_holder(world: Running) -> No
     assert world.client.nonces == {}
 
 
-async def test_l03_a_lease_that_lapsed_is_not_taken_anew_in_silence(
+async def test_a_lease_that_lapsed_is_not_taken_anew_in_silence(
     world: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leases, "RENEWED_EVERY_S", 0.01)
