@@ -123,9 +123,11 @@ def globe_in(home: Path) -> Iterator[GlobeUnderTest]:
     try:
         yield globe
     finally:
-        globe.viral("down", timeout=120)
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            os.kill(json.loads((home / "run.json").read_text())["pid"], 9)
+        try:
+            globe.viral("down", timeout=120)
+        finally:
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                os.kill(json.loads((home / "run.json").read_text())["pid"], 9)
 
 
 def require_wan() -> None:

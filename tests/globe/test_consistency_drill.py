@@ -24,7 +24,7 @@ from viral_engine.operations.drills.stories_register import (
 from viral_engine.operations.drills.verdict import Ruling
 
 HOME, AWAY = "iad", "lhr"
-SHORT = BlackHolePlan(calm=timedelta(seconds=3), dark=timedelta(seconds=4))
+SHORT = BlackHolePlan(calm=timedelta(seconds=5), dark=timedelta(seconds=5))
 
 
 @pytest.fixture

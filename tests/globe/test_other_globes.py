@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from tests.globe.conftest import globe_in, require_wan
+from tests.services.nodes_world import command_of
 
 from viral_engine.clock import wait_until
 
@@ -80,7 +81,7 @@ async def test_a_globe_whose_network_dies_says_so_and_ends(tmp_path: Path) -> No
             assert running.stdout is not None
             next(line for line in running.stdout if "Wait for a primary" in line)
             children = psutil.Process(running.pid).children()
-            (hub,) = [c for c in children if "viral_engine.globe.network.hub" in c.cmdline()]
+            (hub,) = [c for c in children if "viral_engine.globe.network.hub" in command_of(c)]
             hub.kill()
             rest = running.stdout.read()
             code = await wait_until(

@@ -28,7 +28,7 @@ create function add_thing() returns void volatile language sql
 
 create table slow_to_commit (value integer);
 create function be_slow() returns trigger language plpgsql
-    as 'begin perform pg_sleep(0.5); return null; end';
+    as 'begin perform pg_sleep(case when new.value < 0 then 10 else 1.2 end); return null; end';
 create constraint trigger slow after insert on slow_to_commit deferrable initially deferred
     for each row execute function be_slow();
 """

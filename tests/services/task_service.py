@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 
@@ -37,6 +37,16 @@ async def user_of(environ: Mapping[str, str]) -> AsyncIterator[httpx.AsyncClient
     transport = httpx.ASGITransport(app=app)
     async with living(app), httpx.AsyncClient(transport=transport, base_url="http://app") as user:
         yield user
+
+
+async def unless_busy(ask: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
+    """Ask again while no connection was free in time: that is refused before anything is done."""
+    answer = await ask()
+    for _ in range(20):
+        if answer.status_code != 503:
+            break
+        answer = await ask()
+    return answer
 
 
 @asynccontextmanager

@@ -7,6 +7,7 @@ import json
 import signal
 from datetime import timedelta
 from pathlib import Path
+from time import monotonic
 
 import httpx
 import pytest
@@ -65,6 +66,27 @@ async def test_a_stop_lets_the_request_under_way_end_and_exits_well(
         code = await asyncio.to_thread(machine.stop, number)
         assert (await slow).text == "done"
     assert code == 0
+
+
+async def test_who_is_led_there_just_after_it_was_told_to_stop_is_served(tmp_path: Path) -> None:
+    async with (
+        app_machine(_settings(tmp_path), log=tmp_path / "log") as machine,
+        httpx.AsyncClient(base_url=machine.url, headers={"connection": "close"}) as user,
+    ):
+        machine.process.send_signal(signal.SIGTERM)
+        told = monotonic()
+        while monotonic() - told < 0.3:
+            assert (await user.get("/")).text == "done"
+
+        async def is_closed() -> bool:
+            try:
+                await user.get("/")
+            except httpx.ConnectError:
+                return True
+            return False
+
+        await wait_until(is_closed, timeout=timedelta(seconds=10), waiting_for="its port to close")
+        assert await asyncio.to_thread(machine.process.wait, 20) == 0
 
 
 async def test_an_error_of_the_app_is_one_line_of_json_that_names_the_machine(

@@ -20,10 +20,11 @@ from viral_engine.globe.platform import Platform
 SOON = timedelta(seconds=10)
 TICKING = "import time\nwhile True:\n  print('tick',time.monotonic(),flush=True);time.sleep(0.02)"
 TELLING = (
-    "import signal,sys\n"
+    "import os,signal,sys,time\n"
     "for s in (signal.SIGINT,signal.SIGTERM):\n"
-    "  signal.signal(s,lambda n,_:(print('got',n,flush=True),sys.exit(0)))\n"
-    "print('up',flush=True);signal.pause()"
+    "  signal.signal(s,lambda n,_:(os.write(1,b'got %d\\n'%n),sys.exit(0)))\n"
+    "os.write(1,b'up\\n')\n"
+    "while True: time.sleep(0.1)"
 )
 
 

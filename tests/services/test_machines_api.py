@@ -334,7 +334,7 @@ async def test_a_volume_is_a_folder_of_its_region_for_one_machine(world: Running
 
 
 async def test_a_signal_reaches_the_command(world: Running) -> None:
-    code = "import signal;signal.signal(signal.SIGUSR1,lambda *_:print('heard',flush=True));print('up',flush=True)\nwhile True:signal.pause()"
+    code = "import os,signal,time;signal.signal(signal.SIGUSR1,lambda *_:os.write(1,b'heard\\n'));os.write(1,b'up\\n')\nwhile True:time.sleep(0.1)"
     machine = await started(world, code)
     await _says(world, machine, "up")
     await world.client.signal_machine(APP, machine, "SIGUSR1")

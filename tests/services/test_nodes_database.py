@@ -150,7 +150,7 @@ async def test_what_is_killed_inside_a_machine_is_started_again(trio: World) -> 
         os.kill(pid, signal.SIGKILL)
     await wait_until(
         lambda: len(engines() - old) == 2,
-        timeout=timedelta(seconds=10),
+        timeout=timedelta(seconds=30),
         waiting_for="etcd and Patroni to be started again",
     )
     await trio.until_synchronous("lhr")
@@ -159,9 +159,13 @@ async def test_what_is_killed_inside_a_machine_is_started_again(trio: World) -> 
 async def test_files_with_secrets_are_private_and_nothing_runs_as_root(trio: World) -> None:
     run = trio.folder / "iad" / "run"
     assert {stat.S_IMODE(path.stat().st_mode) for path in run.iterdir()} == {0o600}
-    assert all(
-        0 not in process.uids() for process in processes_in(trio.folder) if os.geteuid() == 0
-    )
+    assert os.geteuid() != 0 or all(0 not in _uids(one) for one in processes_in(trio.folder))
+
+
+def _uids(process: psutil.Process) -> tuple[int, ...]:
+    with suppress(psutil.NoSuchProcess):  # it has just ended
+        return tuple(process.uids())
+    return ()
 
 
 @pytest.mark.parametrize("side", ["outer", "inner"])
@@ -175,10 +179,10 @@ async def test_a_machine_that_is_killed_leaves_no_process_behind(trio: World, si
     os.kill(victim, signal.SIGKILL)
     await wait_until(
         lambda: processes_in(trio.folder / region) == [],
-        timeout=timedelta(seconds=5),
+        timeout=timedelta(seconds=30),
         waiting_for="all of the machine to be gone",
     )
-    machine.wait(5)
+    machine.wait(30)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the other tests run as an ordinary user already")
@@ -231,7 +235,7 @@ async def _drawn_back(here: World) -> None:
     with suppress(DatabaseError):
         await ctl.move_etcd_leader(here.environ("yyz"), "lhr")
     await wait_until(
-        led_by_witness, timeout=timedelta(seconds=15), waiting_for="the witness to lead etcd"
+        led_by_witness, timeout=timedelta(seconds=45), waiting_for="the witness to lead etcd"
     )
 
 

@@ -110,7 +110,11 @@ async def test_a_commit_is_carried_to_its_end_when_its_caller_is_cancelled(
                 )
                 return found == count
 
+            async def none_commits() -> bool:
+                return await postgres_pair.primary.ask(COMMITTING) == 0
+
             await wait_until(is_there, timeout=SOON, waiting_for="the commit to end")
+            await wait_until(none_commits, timeout=SOON, waiting_for="its session to be idle")
         await london.add(1)
 
 
@@ -119,7 +123,7 @@ async def test_a_commit_whose_answer_is_lost_is_unknown(
 ) -> None:
     async with in_london(postgres_pair, things) as london:
         async with london.sessions() as session:
-            await session.execute(text("insert into slow_to_commit values (1)"))
+            await session.execute(text("insert into slow_to_commit values (-1)"))
             committing = asyncio.create_task(session.commit())
             await _is_committing(postgres_pair)
             await postgres_pair.primary.ask(KILL)

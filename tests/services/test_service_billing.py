@@ -12,7 +12,7 @@ import httpx
 import psycopg
 import pytest
 from tests.services.postgres_pair import PostgresPair
-from tests.services.task_service import environ_of, user_of
+from tests.services.task_service import environ_of, unless_busy, user_of
 
 
 @pytest.fixture
@@ -34,12 +34,13 @@ async def account(user: httpx.AsyncClient, cents: int = 0) -> str:
 
 
 async def moved(user: httpx.AsyncClient, of: str, how: str, cents: int) -> httpx.Response:
-    return await user.post(f"/api/billing/accounts/{of}/{how}", json={"amount_cents": cents})
+    path, body = f"/api/billing/accounts/{of}/{how}", {"amount_cents": cents}
+    return await unless_busy(lambda: user.post(path, json=body))
 
 
 async def sent(user: httpx.AsyncClient, source: str, target: str, cents: int) -> httpx.Response:
     body = {"source_id": source, "target_id": target, "amount_cents": cents}
-    return await user.post("/api/billing/transfers", json=body)
+    return await unless_busy(lambda: user.post("/api/billing/transfers", json=body))
 
 
 async def balance(user: httpx.AsyncClient, of: str) -> int:

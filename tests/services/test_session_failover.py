@@ -74,7 +74,7 @@ async def test_r04_r05_a_token_of_the_lost_branch_is_bounded_and_never_satisfied
         async with both_regions(on_lost_branch, migrated) as (_, lhr):
             began = monotonic()
             read = await client.ask(lhr, "GET", lost.headers["location"])
-            assert monotonic() - began < 2  # the budget of a wait
+            assert monotonic() - began < 5  # a commit would be waited for 15 s
             assert read.headers["viral-route"] == "primary; reason=replica-not-streaming"
             assert read.status_code == 404
             assert _read(client.token).timeline == 2

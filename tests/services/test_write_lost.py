@@ -88,7 +88,7 @@ async def test_each_client_is_told_at_once_and_once_what_the_failover_took_from_
                     client = Client(token)
                     began = monotonic()
                     answer = await client.ask(near, "GET", "/api/tasks")
-                    assert monotonic() - began < 2, name
+                    assert monotonic() - began < 5, name
                     assert answer.status_code == 200, name
                     expected = None if name == "kept" else name.partition(" ")[0]
                     assert answer.headers.get("viral-session-lost") == expected, name

@@ -150,7 +150,11 @@ class ClusterWatcher:
     def _publish(self, observation: Observation) -> None:
         known = self._observations.get(observation.region)
         if known is not None and known.observed_at > observation.observed_at:
-            return  # two connections ask; what was asked earlier must not undo the later answer
+            # Two connections ask; what was asked earlier must not undo the later answer. What it
+            # showed replayed is so all the same: a node may answer them in another order.
+            if (seen := observation.answer) is not None and seen.in_recovery and seen.streaming:
+                self.note_replayed(observation.region, timeline=seen.timeline, lsn=seen.lsn)
+            return
         if observation.answer is not None and not self._asks_primacy:
             answer = replace(observation.answer, guarded=False)
             observation = replace(observation, answer=answer)

@@ -161,6 +161,7 @@ class LazyPool:
             # restart with ten idle connections costs a loan its whole time.
             if not looked_at or is_live(connection):
                 return connection
+            await connection.close()  # its end may come only a moment after its server's farewell
             await self._let_go(connection)
 
     async def _next(self, give_up_at: float) -> Connection:
@@ -229,13 +230,10 @@ class LazyPool:
 
 def is_live(connection: Connection) -> bool:
     """Tell whether an idle connection was not closed by its server, without asking it."""
-    # An idle server says nothing: what can be read is a notice, or its farewell and then the end.
-    # No round trip, and a system call where there is nothing.
+    # An idle server says nothing: what can be read is its farewell or the end. No round trip, and a
+    # system call where there is nothing. A notice is taken for a farewell, which costs a connection.
+    if connection.closed:
+        return False
     said = select.poll()
     said.register(connection.pgconn.socket, select.POLLIN)
-    try:
-        while said.poll(0):
-            connection.pgconn.consume_input()
-    except psycopg.OperationalError:
-        return False
-    return not connection.closed
+    return not said.poll(0)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import secrets
 import signal
+import socket
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +30,8 @@ DEFAULT_HEALTH_PATH = "/api/health"
 # A proxy keeps idle connections for about a minute; the server must not close them first.
 KEEP_ALIVE_S = 65
 SHUTDOWN_LIMIT_S = 10
+# A proxy hears a moment later that a machine goes, and what it sends until then is served.
+FAREWELL_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,7 @@ class AppSettings:
 
 
 def run(environ: Mapping[str, str]) -> int:
-    """Serve the app until SIGTERM or SIGINT; requests under way get 10 s to end.
+    """Serve the app until 0.5 s after SIGTERM or SIGINT; requests under way then get 10 s to end.
 
     Returns the process's exit code: 0 after a signal, 1 when serving failed, and 78 with one
     message on stderr when the app or its settings are wrong.
@@ -87,8 +91,16 @@ def run(environ: Mapping[str, str]) -> int:
     return _serve(tally, settings)
 
 
+class _Server(uvicorn.Server):
+    """Goes on for a moment once it was told to stop: users may still be led here."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await asyncio.sleep(FAREWELL_S)
+        await super().shutdown(sockets)
+
+
 def _serve(app: App, settings: AppSettings) -> int:
-    server = uvicorn.Server(
+    server = _Server(
         uvicorn.Config(
             app,
             host=settings.host,
