@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -42,6 +43,12 @@ def test_no_module_is_longer_than_can_be_read_in_one_go() -> None:
         if path.suffix == ".py"
     }
     assert {name: lines for name, lines in counted.items() if lines > LONGEST} == {}
+
+
+def test_no_two_files_of_tests_have_one_name() -> None:
+    # pytest collects the second of them not at all, and says so only where both are collected.
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def test_nothing_is_left_for_later_in_the_text() -> None:
