@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 import psycopg
@@ -8,12 +9,15 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from viral_engine.data.writes import first_line
 from viral_engine.errors import DatabaseError
 from viral_engine.web.problem import PROBLEM_TYPE, database_problem, problem_body
 
 __all__ = ["RefusedError", "answer_with_problems"]
 
 RETRY = {"retry-after": "1"}
+
+_log = logging.getLogger("viral_engine")
 
 
 class RefusedError(HTTPException):
@@ -81,8 +85,10 @@ async def _not_migrated(_request: Request, _error: Exception) -> JSONResponse:
     return _problem(503, "not-migrated", detail, headers=RETRY)
 
 
-async def _rejected(_request: Request, _error: Exception) -> JSONResponse:
+async def _rejected(_request: Request, error: Exception) -> JSONResponse:
     # Deadlocks, conflicts with recovery, cancelled statements: nothing was done, a retry may do it.
+    if isinstance(error, psycopg.Error):
+        _log.warning("given up by the database (%s): %s", error.sqlstate, first_line(error))
     detail = "The database gave this up in favour of other work; nothing was changed."
     return _problem(503, "database-conflict", detail, headers=RETRY)
 
