@@ -63,9 +63,13 @@ class Service:
             problem = database_problem(error)
             return JSONResponse({"code": problem.code}, problem.status)
 
+        async def gave_up(_request: Request, _error: Exception) -> Response:
+            return JSONResponse({"code": "the app's own"}, 503)
+
         return Starlette(
             routes=[Path("/add", add, methods=["POST"])],
-            exception_handlers={DatabaseError: refused},
+            # Frameworks let an app answer for what its driver raises, before anybody else hears of it.
+            exception_handlers={DatabaseError: refused, psycopg.OperationalError: gave_up},
         )
 
 

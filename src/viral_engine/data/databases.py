@@ -147,8 +147,9 @@ class Databases:
         """
         bound = current_route()
         if bound and bound.transaction:
-            async with bound.transaction.part() as connection:
-                yield connection
+            with noting_faults():
+                async with bound.transaction.part() as connection:
+                    yield connection
         elif bound and bound.writes_anyway:
             async with self.writing() as connection:
                 yield connection
@@ -240,8 +241,9 @@ class Databases:
         """
         bound = current_route()
         if bound and bound.transaction:
-            async with bound.transaction.part() as connection:
-                yield connection
+            with noting_faults():
+                async with bound.transaction.part() as connection:
+                    yield connection
             return
         declared = consistency or (bound.consistency if bound else Consistency.EVENTUAL)
         with noting_faults():

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
 from types import TracebackType
@@ -67,9 +67,11 @@ class OpenTransaction:
         """Lend the connection for a part that is undone by itself where it fails.
 
         Parts that run side by side take turns; one inside another is undone with it. Raises
-        DatabaseError where the turn does not come in 15 s.
+        DatabaseError where the turn does not come in 15 s, and NoPrimaryError where the connection
+        broke: whoever serves the request hears of it here, long before the whole transaction ends.
         """
         async with AsyncExitStack() as stack:
+            stack.enter_context(_told_of_its_loss())
             if _PART_OF.get() is not self:
                 await self._take_turn()
                 stack.callback(self._turn.release)
@@ -189,16 +191,11 @@ class Writes:
         transaction = await self._opened(consistency)
         connection = transaction.connection
         try:
-            if ready:
-                await ready(connection)
-            await self._begin(connection, consistency)
-            yield transaction
-        except psycopg.errors.ReadOnlySqlTransaction as error:
-            raise NoPrimaryError(first_line(error)) from error
-        except psycopg.Error as error:
-            if is_gone(error):
-                raise NoPrimaryError(first_line(error)) from error
-            raise
+            with _told_of_its_loss():
+                if ready:
+                    await ready(connection)
+                await self._begin(connection, consistency)
+                yield transaction
         finally:
             if not transaction.is_over:
                 await asyncio.shield(self._drop(transaction))
@@ -309,6 +306,19 @@ class Writes:
 
 def _nothing() -> None:
     """What an eventual write leaves."""
+
+
+@contextmanager
+def _told_of_its_loss() -> Iterator[None]:
+    """Raise NoPrimaryError for what a primary says, or does not say, that is one no more."""
+    try:
+        yield
+    except psycopg.errors.ReadOnlySqlTransaction as error:
+        raise NoPrimaryError(first_line(error)) from error
+    except psycopg.Error as error:
+        if is_gone(error):
+            raise NoPrimaryError(first_line(error)) from error
+        raise
 
 
 def is_gone(error: psycopg.Error) -> bool:
