@@ -9,6 +9,7 @@ import pytest
 
 from viral_engine.web import BodyLimit, asgi
 from viral_engine.web.asgi import Message, Receive, Scope, Send, drain
+from viral_engine.web.once import body_of
 
 MIB = 1024 * 1024
 
@@ -67,6 +68,13 @@ async def test_a_refused_body_is_read_so_where_it_cannot_be_handed_on() -> None:
     upload = Upload(6)
     async with asyncio.timeout(5):
         assert not await drain(_scope(None), upload.receive)
+    assert upload.left == 0
+
+
+async def test_a_refused_body_is_read_so_where_its_request_has_a_key() -> None:
+    upload = Upload(6)
+    async with asyncio.timeout(5):
+        assert await body_of(_scope(None), upload.receive) is None
     assert upload.left == 0
 
 

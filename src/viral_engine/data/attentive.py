@@ -14,6 +14,7 @@ __all__ = ["AttentiveConnection"]
 RV = TypeVar("RV")
 
 LOOK_S = 0.1
+"""Seconds after which psycopg's own wait takes over; as often as that looks by itself."""
 
 
 class AttentiveConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
@@ -102,6 +103,7 @@ class AttentiveConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
 
 
 def _done(value: RV) -> Generator[Wait, Ready | int, RV]:
+    """Be a generator that is over at once."""
     return value
     yield
 

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from viral_engine.data import FirstAnswer, RequestKey, RequestRoute, RequestTransaction
 from viral_engine.errors import DatabaseError
-from viral_engine.web.asgi import MAX_REPLAY_BODY, App, Message, Receive, Scope, Send
+from viral_engine.web.asgi import MAX_REPLAY_BODY, App, Message, Receive, Scope, Send, linger
 from viral_engine.web.kept import KeptAnswer, send_first_answer
 from viral_engine.web.problem import Problem, database_problem, send_problem
 
@@ -68,7 +68,7 @@ class Once:
         if not (0 < len(text) <= LONGEST_KEY and text.isascii() and text.isprintable()):
             await send_problem(scope, send, _BAD_KEY)
             return
-        body = await body_of(receive)
+        body = await body_of(scope, receive)
         if body is None:
             await send_problem(scope, send, _BODY_TOO_LARGE)
             return
@@ -99,7 +99,7 @@ class Once:
             await send_problem(scope, send, _TOO_LONG_TO_KEEP)
 
 
-async def body_of(receive: Receive, *, limit: int = MAX_REPLAY_BODY) -> bytes | None:
+async def body_of(scope: Scope, receive: Receive, *, limit: int = MAX_REPLAY_BODY) -> bytes | None:
     """Return a request's whole body; None when it is longer than ``limit`` bytes or its end never came."""
     parts: list[bytes] = []
     size = 0
@@ -109,9 +109,12 @@ async def body_of(receive: Receive, *, limit: int = MAX_REPLAY_BODY) -> bytes | 
             return None
         parts.append(message.get("body", b""))
         size += len(parts[-1])
+        more = message.get("more_body", False)
         if size > limit:
+            if more:
+                await linger(scope, receive)
             return None
-        if not message.get("more_body", False):
+        if not more:
             return b"".join(parts)
 
 
